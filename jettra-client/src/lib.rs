@@ -1,0 +1,4 @@
+//! Typed async client of JettraDB, and the types of its wire.
+#![warn(missing_docs)]
+
+pub mod wire;

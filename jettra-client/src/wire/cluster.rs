@@ -1,0 +1,222 @@
+//! What a node tells about the cluster.
+
+use serde::{Deserialize, Serialize};
+
+/// The part a node plays in Raft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Role {
+    /// Processes every write.
+    Leader,
+    /// Replicates the leader's log and votes.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Replicates the leader's log and does not vote yet.
+    Learner,
+}
+
+impl Role {
+    /// The role as it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Leader => "LEADER",
+            Role::Follower => "FOLLOWER",
+            Role::Candidate => "CANDIDATE",
+            Role::Learner => "LEARNER",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a member is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Status {
+    /// The leader hears it.
+    Active,
+    /// Silent for three seconds, or stopped.
+    Inactive,
+    /// A member that is sent no client requests and is not elected.
+    Paused,
+}
+
+impl Status {
+    /// The status as it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Active => "ACTIVE",
+            Status::Inactive => "INACTIVE",
+            Status::Paused => "PAUSED",
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The answer to `GET /api/cluster`. On a standalone node only `enabled` is there, and false.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterView {
+    /// Whether the node is distributed.
+    pub enabled: bool,
+    /// The cluster's id; absent while the node waits to be registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+    /// This node's `NodeID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
+    /// This node's live part in Raft.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Role>,
+    /// The leader's `NodeID`, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_id: Option<String>,
+    /// The leader's URL, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_url: Option<String>,
+    /// The current Raft term.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<u64>,
+    /// The last log index that this node has applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_index: Option<u64>,
+    /// The last log index that this node knows to be committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_index: Option<u64>,
+    /// How many more voters may fail before writing stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_tolerance: Option<u64>,
+    /// The members, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeView>,
+}
+
+/// One member, as `GET /api/cluster` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeView {
+    /// The member's `NodeID`, under the name that documents use.
+    #[serde(rename = "_id")]
+    pub doc_id: String,
+    /// The member's `NodeID`.
+    pub id: String,
+    /// Its URL.
+    pub url: String,
+    /// Whether the leader hears it.
+    pub status: Status,
+    /// Its part in Raft.
+    pub role: Role,
+    /// Whether it votes.
+    pub voter: bool,
+    /// What was said of it at registration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The last log index known to be on its disk (the leader knows).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched_index: Option<u64>,
+    /// How many log entries it is behind (the leader knows).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_entries: Option<u64>,
+    /// Milliseconds since it was last heard (the leader knows).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_contact_ms: Option<u64>,
+    /// The machine it runs on, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MachineMetrics>,
+}
+
+/// The machine a node runs on: `GET /api/metrics`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineMetrics {
+    /// CPU in use, percent.
+    pub cpu_usage: f64,
+    /// Memory in all, bytes.
+    pub ram_total: u64,
+    /// Memory in use, bytes.
+    pub ram_used: u64,
+    /// Memory free, bytes.
+    pub ram_free: u64,
+    /// Memory in use, percent.
+    pub ram_usage: f64,
+    /// The data directory's disk in all, bytes.
+    pub disk_total: u64,
+    /// The data directory's disk in use, bytes.
+    pub disk_used: u64,
+    /// The data directory's disk free, bytes.
+    pub disk_free: u64,
+    /// The data directory's disk in use, percent.
+    pub disk_usage: f64,
+    /// Processors that the node may use.
+    pub available_processors: u64,
+    /// The operating system's name.
+    pub os_name: String,
+    /// The operating system's version.
+    pub os_version: String,
+    /// Milliseconds from the leader to this node and back, where known; else 0.
+    pub latency: f64,
+}
+
+/// The answer to `GET /api/federated`, in the shape that old clients read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FederatedView {
+    /// The leader's `NodeID`, or null.
+    pub leader_id: Option<String>,
+    /// The members.
+    pub nodes: Vec<FederatedNode>,
+    /// This node's part in Raft.
+    pub raft_state: Role,
+    /// The current term.
+    pub raft_term: u64,
+    /// The leader's `NodeID`, or null.
+    pub raft_leader_id: Option<String>,
+    /// The leader's URL, or null.
+    pub raft_leader_url: Option<String>,
+    /// This node's `NodeID`.
+    pub raft_self_id: String,
+    /// This node's URL.
+    pub raft_self_url: String,
+    /// The other members' URLs.
+    pub raft_peers: Vec<String>,
+    /// How many voters make a majority.
+    pub raft_quorum: u64,
+    /// How many members are ACTIVE.
+    pub raft_active_peers: u64,
+}
+
+/// One member, in the shape that old clients read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FederatedNode {
+    /// The member's `NodeID`.
+    pub id: String,
+    /// Its URL.
+    pub url: String,
+    /// Whether the leader hears it.
+    pub status: Status,
+    /// Its part in Raft.
+    pub role: Role,
+    /// When it was last heard, in milliseconds since 1970.
+    pub last_seen: u64,
+    /// The machine it runs on.
+    pub metrics: MachineMetrics,
+}
+
+/// The answer to `GET /api/federated/config`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FederatedConfig {
+    /// The URLs of the members.
+    pub federated_servers: Vec<String>,
+}

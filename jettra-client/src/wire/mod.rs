@@ -1,0 +1,73 @@
+//! The shapes that travel between a JettraDB node and its clients.
+//!
+//! The server builds its answers from these types and the client reads them, so the two cannot
+//! drift apart. Documents are never modelled here: they travel as the raw JSON that was sent.
+
+mod cluster;
+mod error;
+
+pub use cluster::{ClusterView, FederatedConfig, FederatedNode, FederatedView, MachineMetrics, NodeView, Role, Status};
+pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+
+use serde::{Deserialize, Serialize};
+
+/// The answer to `POST /api/doc`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The `_id` under which the document is stored.
+    pub id: String,
+    /// The revision (log index) of the write.
+    pub rev: u64,
+}
+
+/// The answer of calls that report only what became of them, such as `{"status":"deleted"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusAnswer {
+    /// What became of the call: `ok`, `created`, `deleted`, `renamed`, `restored`, …
+    pub status: String,
+    /// The revision (log index) of the write, where the call wrote one document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rev: Option<u64>,
+}
+
+/// The answer to `POST /api/docs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkSaved {
+    /// How many documents were stored.
+    pub count: u64,
+    /// Their ids, in the order of the request.
+    pub ids: Vec<String>,
+}
+
+/// The answer to `GET /api/count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountAnswer {
+    /// How many documents the collection holds.
+    pub count: u64,
+}
+
+/// One entry of `GET /api/dbs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseInfo {
+    /// The database's name.
+    pub name: String,
+    /// The engine it was created with: `JettraBasicStore` or `JettraEngineStore`. Kept and reported only.
+    pub engine: String,
+}
+
+/// The answer to `POST /api/login`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginAnswer {
+    /// The value to send as the `Authorization` header, with its `Bearer ` prefix.
+    pub token: String,
+    /// The user's role.
+    pub role: String,
+    /// When the token ends unless it is used before, in milliseconds since 1970.
+    pub expires: u64,
+}
+
+impl std::fmt::Debug for LoginAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginAnswer").field("role", &self.role).field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
