@@ -1,0 +1,113 @@
+//! The machine a node runs on: processors, memory, the data directory's disk.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jettra_client::wire::MachineMetrics;
+use parking_lot::Mutex;
+use sysinfo::{DiskRefreshKind, Disks, System};
+
+/// How long a sample counts as fresh. CPU use is an average over the time between two samples.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Samples the machine, at most once a second.
+pub struct Machine {
+    /// The directory whose disk counts; symbolic links resolved.
+    data_dir: PathBuf,
+    /// Held while sampling, so that callers at the same moment share one sample.
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Only processors and memory are ever loaded: a list of all processes would cost megabytes.
+    /// `None` where the system tells nothing.
+    system: Option<System>,
+    /// The last sample and when it was taken.
+    last: Option<(Instant, MachineMetrics)>,
+}
+
+impl Machine {
+    /// A sampler for the machine and for the disk that holds `data_dir`.
+    pub fn new(data_dir: &Path) -> Self {
+        let data_dir = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
+        Machine { data_dir, state: Mutex::new(State { system: System::new().ok(), last: None }) }
+    }
+
+    /// The machine as it was within the last second. `latency` is left 0: the caller knows it.
+    ///
+    /// Reads files of the operating system and may wait for a disk: call it from a thread that may
+    /// block, such as one of `spawn_blocking`.
+    pub fn sample(&self) -> MachineMetrics {
+        let mut state = self.state.lock();
+        if let Some((taken, metrics)) = &state.last
+            && taken.elapsed() < FRESH
+        {
+            return metrics.clone();
+        }
+        let metrics = self.measure(state.system.as_mut());
+        state.last = Some((Instant::now(), metrics.clone()));
+        metrics
+    }
+
+    fn measure(&self, system: Option<&mut System>) -> MachineMetrics {
+        let (disk_total, disk_free) = self.disk_space();
+        let mut metrics = MachineMetrics {
+            disk_total,
+            disk_free,
+            disk_used: disk_total.saturating_sub(disk_free),
+            available_processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
+            os_name: System::name().unwrap_or_else(|_| std::env::consts::OS.to_owned()),
+            os_version: System::os_version().unwrap_or_default(),
+            ..MachineMetrics::default()
+        };
+        if let Some(system) = system {
+            system.refresh_memory();
+            system.refresh_cpu_usage();
+            metrics.cpu_usage = f64::from(system.global_cpu_usage());
+            metrics.ram_total = system.total_memory();
+            metrics.ram_free = system.available_memory();
+            metrics.ram_used = metrics.ram_total.saturating_sub(metrics.ram_free);
+        }
+        metrics.ram_usage = percent(metrics.ram_used, metrics.ram_total);
+        metrics.disk_usage = percent(metrics.disk_used, metrics.disk_total);
+        metrics
+    }
+
+    /// Total and available bytes of the disk mounted nearest above the data directory; zeros where
+    /// the system does not tell.
+    fn disk_space(&self) -> (u64, u64) {
+        let kind = DiskRefreshKind::nothing().with_storage();
+        let Ok(disks) = Disks::new_with_refreshed_list_specifics(kind) else { return (0, 0) };
+        disks
+            .iter()
+            .filter(|disk| self.data_dir.starts_with(disk.mount_point()))
+            .max_by_key(|disk| disk.mount_point().components().count())
+            .map_or((0, 0), |disk| (disk.total_space(), disk.available_space()))
+    }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_sample_has_plausible_figures() {
+        let metrics = Machine::new(&std::env::temp_dir()).sample();
+        assert!(metrics.ram_total > 0 && metrics.ram_used <= metrics.ram_total);
+        assert!(metrics.disk_used <= metrics.disk_total);
+        assert!((0.0..=100.0).contains(&metrics.ram_usage) && (0.0..=100.0).contains(&metrics.disk_usage));
+        assert!(metrics.available_processors >= 1);
+    }
+
+    #[test]
+    fn within_a_second_the_same_sample_is_given() {
+        let machine = Machine::new(Path::new("."));
+        assert_eq!(machine.sample(), machine.sample());
+    }
+}

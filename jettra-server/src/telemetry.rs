@@ -1,0 +1,25 @@
+//! Log lines: `tracing` events to standard error, for a person or as JSON.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// What is quieter than the configured level unless it is named there: the libraries under us tell
+/// of every heartbeat.
+const QUIET: &str = "openraft=warn,raft_log=warn,chunked_wal=warn,sled=warn,hyper=warn,hyper_util=warn,reqwest=warn,h2=warn,rustls=warn";
+
+/// Sends this process's events to standard error. `level` is a level or a list of directives; a
+/// directive for a library counts more than our quiet default for it.
+///
+/// Fails when directives are malformed (a checked configuration has none) or events go elsewhere already.
+pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|error| error.to_string())?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+    started.map_err(|error| error.to_string())
+}
