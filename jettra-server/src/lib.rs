@@ -9,3 +9,4 @@
 //! - [`state`]: documents: the deterministic state machine; command in, outcome out
 
 pub mod error;
+pub mod storage;
