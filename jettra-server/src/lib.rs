@@ -22,4 +22,5 @@ pub mod error;
 pub mod machine;
 pub mod node;
 pub mod signals;
+pub mod storage;
 pub mod telemetry;
