@@ -116,6 +116,19 @@ async fn configuration_in_the_data_directory_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn peers_are_for_initial_discovery() {
+    let mut cluster = as_on_the_page().await;
+    let urls: Vec<String> = cluster.nodes.iter().map(Node::url).collect();
+    // Configuration files alone, the same list in each, started in an order that makes nodes wait.
+    for place in [2, 1, 0] {
+        cluster.nodes[place].configure("Peers", urls.clone());
+        cluster.nodes[place].start().await;
+    }
+    let all: Vec<&Node> = cluster.nodes.iter().collect();
+    members_become(&all, &[("node1", "ACTIVE"), ("node2", "ACTIVE"), ("node3", "ACTIVE")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn any_node_takes_writes_and_every_node_reads_them() {
     let cluster = the_pages_cluster().await;
     for (place, node) in cluster.nodes.iter().enumerate() {

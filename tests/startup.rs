@@ -10,7 +10,7 @@ use common::{Node, SECOND, eventually, free_ports, run_to_end, signal};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 fn folder(config: &str) -> TempDir {
@@ -158,8 +158,13 @@ impl Demo {
                 }
             }
         };
-        let in_time = tokio::time::timeout(90 * SECOND, reading).await;
-        assert!(in_time.is_ok() && text.contains("Ctrl-C"), "the demo is not ready; it printed: {text}");
+        tokio::time::timeout(90 * SECOND, reading).await.ok();
+        if !text.contains("Ctrl-C") {
+            self.process.start_kill().unwrap();
+            let mut errors = String::new();
+            self.process.stderr.take().unwrap().read_to_string(&mut errors).await.unwrap();
+            panic!("the demo is not ready; it printed: {text}{errors}");
+        }
         text
     }
 

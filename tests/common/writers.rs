@@ -81,11 +81,6 @@ async fn write_on(urls: Arc<[String]>, mut next_url: usize, name: String, stop: 
 }
 
 impl Acknowledged {
-    /// The longest time without any acknowledgement among those given.
-    pub fn longest_gap(all: &[Acknowledged]) -> Duration {
-        all.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap_or_default()
-    }
-
     /// Fails unless every node has each of these documents exactly as it was acknowledged: at that
     /// revision, hence written once.
     pub async fn all_on_every_node(all: &[Acknowledged], cluster: &Cluster) {
