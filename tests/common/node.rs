@@ -13,8 +13,18 @@ use serde_json::{Value, json};
 use super::http::{Answer, Http, send};
 use super::wait::{SECOND, eventually};
 
-/// The program under test.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_jettra-server");
+/// The program under test: cargo names it to the tests of its own crate; for those of other crates it
+/// lies beside the directory of their executables, once the workspace is built.
+fn program() -> PathBuf {
+    option_env!("CARGO_BIN_EXE_jettra-server").map_or_else(
+        || {
+            let beside = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("jettra-server");
+            assert!(beside.exists(), "{} is missing: build it with cargo build --workspace", beside.display());
+            beside
+        },
+        PathBuf::from,
+    )
+}
 
 /// One node: a directory, a configuration, and the process while it runs.
 ///
@@ -252,7 +262,7 @@ pub async fn run_to_end(dir: &Path, arguments: &[&str]) -> Output {
 /// The program in `dir`, untouched by the environment of whoever runs the tests.
 /// `JETTRA_TEST_LOG` sets the nodes' log level.
 fn command(dir: &Path) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(program());
     command.current_dir(dir);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("JETTRA_") {
