@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::select_all;
 use futures_util::{FutureExt, future::join_all};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use crate::cli::DemoArgs;
@@ -48,6 +48,8 @@ enum DemoError {
 struct RunningNode {
     site: NodeSite,
     child: Child,
+    /// The pipe whose end asks the node to stop. Not left in `child`: waiting for a child closes it.
+    pipe: Option<ChildStdin>,
 }
 
 /// Runs the demo until Ctrl-C, SIGTERM, or the end of its last node; returns the exit code.
@@ -72,7 +74,8 @@ async fn start_and_watch(args: DemoArgs) -> Result<u8, DemoError> {
     let site = Site::prepare(&args)?;
     let mut nodes = Vec::new();
     for node in &site.nodes {
-        nodes.push(RunningNode { child: spawn(node)?, site: node.clone() });
+        let mut child = spawn(node)?;
+        nodes.push(RunningNode { site: node.clone(), pipe: child.stdin.take(), child });
     }
 
     let up = tokio::select! {
@@ -165,7 +168,7 @@ async fn first_to_end(nodes: &mut [RunningNode]) -> (usize, ExitStatus) {
 /// Closes the pipe to every node, which asks it to stop, and kills those that do not in time.
 async fn stop(mut nodes: Vec<RunningNode>, signals: &mut Signals) {
     for node in &mut nodes {
-        node.child.stdin.take();
+        node.pipe.take();
     }
     let all_stopped = timeout(STOP_LIMIT, join_all(nodes.iter_mut().map(|node| node.child.wait())));
     let in_time = tokio::select! {

@@ -75,13 +75,19 @@ async fn serve(config: Config, exit_with_stdin: bool) -> u8 {
         () = tokio::time::sleep(GRACE) => {
             // Acknowledged writes are on disk, so this end is as good as any; only answers are missing.
             tracing::warn!(after = ?GRACE, "stopped without finishing every request");
-            0
+            exit_now(0)
         }
         signal = signals.next() => {
             tracing::warn!(signal, "stopped at once by a second signal");
-            INTERRUPTED
+            exit_now(INTERRUPTED)
         }
     }
+}
+
+/// Ends the process without dropping the node, whose stores would take their time over it. A store
+/// that is not closed is opened again as after a crash.
+fn exit_now(code: u8) -> ! {
+    std::process::exit(code.into())
 }
 
 fn exit_code(outcome: Result<(), node::StartError>) -> u8 {

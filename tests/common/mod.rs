@@ -1,0 +1,36 @@
+//! Real nodes for the whole-system tests: processes of their own, with files, ports and HTTP.
+//!
+//! # Layout
+//!
+//! - `wait`: [`eventually`]: wait for a condition, never for a time
+//! - `http`: requests and answers, and what the contract says of every answer
+//! - `node`: one `jettra-server` process: start, kill, stop, freeze, restart
+//! - `cluster`: several of them, registered with one another
+//! - `writers`: clients that write without pause and remember what was acknowledged
+//!
+//! A test that fails prints the end of each node's log. No process outlives its test, however that
+//! ends: nodes watch a pipe to the test's process.
+
+// Each test file uses a part of this.
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
+
+mod cluster;
+mod http;
+mod node;
+mod wait;
+mod writers;
+
+pub use cluster::Cluster;
+pub use http::{Answer, Http};
+pub use node::{Node, free_ports, run_to_end, signal};
+pub use wait::{SECOND, eventually};
+pub use writers::{Acknowledged, Writers};
+
+/// Runs the real `curl` with these arguments, quietly, and gives what it prints.
+pub async fn curl(arguments: &[&str]) -> String {
+    let output = tokio::process::Command::new("curl").args(["-sS", "--max-time", "60"]).args(arguments).output().await;
+    let output = output.expect("curl is needed for this test: install it");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "curl {arguments:?} failed: {errors}");
+    String::from_utf8(output.stdout).expect("an answer in UTF-8")
+}
