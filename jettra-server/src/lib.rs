@@ -9,4 +9,5 @@
 //! - [`state`]: documents: the deterministic state machine; command in, outcome out
 
 pub mod error;
+pub mod state;
 pub mod storage;
