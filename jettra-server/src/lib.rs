@@ -4,23 +4,36 @@
 //!
 //! Bottom up; a module knows only those above it in this list:
 //!
-//! - [`config`]: what a node is told at its start, from file, environment and flags
 //! - [`error`]: the public error, a code from a closed table with a message that says what to do next
+//! - [`clock`], [`random`], [`files`]: where time and randomness enter; small files that survive a crash
 //! - [`storage`]: bytes: ordered keys, atomic batches, scans, durable points
 //! - [`state`]: documents: the deterministic state machine; command in, outcome out
+//! - [`peers`]: calls between nodes, and how each proves who it is
+//! - [`raft`]: consensus: openraft's glue, the log on disk, snapshots
 //! - [`machine`]: figures of the machine the node runs on
-//! - [`telemetry`]: log lines
-//! - [`signals`]: what asks the program to stop
+//! - [`cluster`]: who belongs, and how a request reaches the leader
+//! - [`auth`]: who asks, and what they may do
+//! - [`api`]: HTTP, one file an area, thin
+//! - [`config`]: what a node is told at its start, from file, environment and flags
+//! - [`telemetry`], [`signals`]: log lines; what asks the program to stop
 //! - [`node`]: opens storage, joins or begins a cluster, serves, stops
-//! - [`cli`]: the command line
-//! - [`demo`]: a cluster on one machine to try things out
+//! - [`cli`], [`demo`]: the command line; a cluster on one machine to try things out
 
+pub mod api;
+pub mod auth;
 pub mod cli;
+pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod error;
+pub mod files;
 pub mod machine;
 pub mod node;
+pub mod peers;
+pub mod raft;
+pub mod random;
 pub mod signals;
+pub mod state;
 pub mod storage;
 pub mod telemetry;

@@ -1,8 +1,27 @@
 //! A node: opens its storage, joins or begins a cluster, serves, stops.
 
+use std::fs::File;
 use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::api::{App, server};
+use crate::auth::Auth;
+use crate::cluster::identity::{Identity, Membership};
+use crate::cluster::{Call, Cluster, Options, Stop};
 use crate::config::Config;
+use crate::machine::Machine;
+use crate::peers::Secret;
+use crate::raft::Settings;
+use crate::state::{Command, Op};
+
+/// How long requests under way have to finish once the node stops.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// Why a node did not start, or could not go on. Displays as one line with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +45,199 @@ impl StartError {
 }
 
 /// Runs a node until `shutdown`, or until it is stopped through the cluster.
-pub async fn run(_config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
-    shutdown.await;
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    let prepared = prepare(&config).await.map_err(StartError::Start)?;
+    let Prepared { cluster, prometheus, listener, _lock } = prepared;
+    let auth = Auth::new(cluster.clone());
+    let url = url::Url::parse(cluster.url()).ok();
+    let mut hosts: Vec<String> = config.allowed_hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
+    hosts.extend(url.and_then(|u| u.host_str().map(str::to_ascii_lowercase)));
+    let app = Arc::new(App {
+        cluster: cluster.clone(),
+        auth: auth.clone(),
+        bodies: Arc::new(Semaphore::new((config.max_in_flight_bytes / 1024).min(Semaphore::MAX_PERMITS))),
+        prometheus,
+        hosts,
+        config: config.clone(),
+    });
+    let (stop_serving, served) = tokio::sync::oneshot::channel::<()>();
+    let server = tokio::spawn(server::serve(
+        app,
+        listener,
+        async {
+            served.await.ok();
+        },
+        GRACE,
+    ));
+
+    let began = begin(&cluster, &config).await;
+    let outcome = match began {
+        Err(why) => Err(StartError::Start(why)),
+        Ok(()) => {
+            if let Some(password) = &config.admin_password {
+                tokio::spawn(auth.set_configured_password(password.expose().to_owned()));
+            }
+            let mut stopped = cluster.stopped();
+            let stopped = async { stopped.wait_for(|s| *s != Stop::Running).await.map(|s| s.clone()) };
+            tokio::select! {
+                () = shutdown => Ok(()),
+                stop = stopped => match stop {
+                    Ok(Stop::Failed(why)) => Err(StartError::Halted(why)),
+                    _ => Ok(()),
+                },
+            }
+        }
+    };
+    cluster.ask_to_stop();
+    tracing::info!("stopping");
+    // Leadership first, so that the requests under way can be finished by the new leader.
+    cluster.hand_over_before_stop().await;
+    stop_serving.send(()).ok();
+    if let Err(e) = server.await {
+        tracing::warn!(error = %e, "the server did not end cleanly");
+    }
+    cluster.close().await;
+    outcome
+}
+
+struct Prepared {
+    cluster: Arc<Cluster>,
+    prometheus: PrometheusHandle,
+    listener: TcpListener,
+    /// Held as long as the node runs: no other process uses its data directory.
+    _lock: File,
+}
+
+async fn prepare(config: &Config) -> Result<Prepared, String> {
+    let dir = config.data_dir.clone();
+    let lock = tokio::task::spawn_blocking(move || lock(&dir)).await.map_err(|e| e.to_string())??;
+    let address = (config.host.as_str(), config.port);
+    let listener = TcpListener::bind(address).await.map_err(|e| {
+        format!(
+            "cannot listen on {}:{}: {e}: stop the program that uses the port, or choose another with --port",
+            config.host, config.port
+        )
+    })?;
+    let identity = Identity::load_or_create(&config.data_dir, config.node_id.as_ref().map(|n| n.as_str()))
+        .map_err(|e| format!("{}: {e}", config.data_dir.display()))?;
+    let stored = Secret::load(&config.data_dir.join("secret"))
+        .map_err(|e| format!("the cluster secret in {} cannot be read: {e}", config.data_dir.display()))?;
+    let configured = config.cluster_secret.as_ref().and_then(|s| Secret::new(s.expose()));
+    let ours = configured.is_none();
+    let machine = Arc::new(Machine::new(&config.data_dir));
+    let options = Options {
+        data_dir: config.data_dir.clone(),
+        url: config.advertise_url.as_str().to_owned(),
+        distributed: config.distributed,
+        raft: Settings {
+            heartbeat: config.heartbeat,
+            election_min: config.election_min,
+            election_max: config.election_max,
+            retain_entries: config.log_retain_entries,
+            in_flight_bytes: config.max_in_flight_bytes,
+        },
+        cache_bytes: config.cache_bytes,
+        retain_bytes: config.log_retain_bytes,
+    };
+    let cluster = Cluster::new(options, identity, configured.or(stored), ours, machine)?;
+    Ok(Prepared { cluster, prometheus: prometheus()?, listener, _lock: lock })
+}
+
+/// Makes the data directory and locks it against other processes.
+fn lock(dir: &Path) -> Result<File, String> {
+    let unusable = |e: std::io::Error| {
+        format!("the data directory {} cannot be written: {e}: choose another with --data-dir", dir.display())
+    };
+    std::fs::create_dir_all(dir).map_err(unusable)?;
+    let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(format!(
+            "the data directory {} is in use by another process: stop it, or choose another directory with --data-dir",
+            dir.display()
+        )),
+        Err(std::fs::TryLockError::Error(e)) => Err(unusable(e)),
+    }
+}
+
+/// The recorder is one for the process; a second node in it shares the first one's.
+fn prometheus() -> Result<PrometheusHandle, String> {
+    static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let seconds = [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+    let builder = PrometheusBuilder::new().set_buckets(&seconds).map_err(|e| e.to_string())?;
+    let handle = builder.install_recorder().map_err(|e| e.to_string())?;
+    Ok(HANDLE.get_or_init(|| handle).clone())
+}
+
+/// Opens what the node is a member of; else begins a cluster, or waits to be registered in one.
+async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
+    let peers: Vec<String> = config.peers.iter().map(|p| p.as_str().to_owned()).collect();
+    let identity = cluster.identity();
+    if identity.membership.is_none() {
+        if config.distributed && !config.bootstrap {
+            tracing::info!(url = cluster.url(), "waiting to be registered by a member of a cluster");
+            if !peers.is_empty() {
+                tokio::spawn(cluster.clone().ask_peers(peers));
+            }
+            return Ok(());
+        }
+        if config.distributed
+            && let Some(url) = cluster.find_cluster(&peers).await
+        {
+            tracing::warn!(peer = url, "Bootstrap is true, but a peer belongs to a cluster already: asking to join it");
+            tokio::spawn(cluster.clone().ask_peers(peers));
+            return Ok(());
+        }
+        begin_cluster(cluster, config).await?;
+    }
+    let consensus = cluster.open().await?;
+    if cluster.identity().membership.is_some_and(|m| m.raft_id == FIRST) {
+        // The first node finishes what a crash during its first start may have left.
+        consensus.initialize(cluster.member()).await?;
+        tokio::spawn(give_identity(cluster.clone()));
+    }
+    tracing::info!(
+        url = cluster.url(),
+        raft_id = consensus.id(),
+        cluster = consensus.cluster(),
+        distributed = config.distributed,
+        "serving"
+    );
     Ok(())
+}
+
+/// The Raft id of the node that begins a cluster. No other gets it: later ids are revisions.
+const FIRST: u64 = 1;
+
+async fn begin_cluster(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
+    let membership = Membership { cluster_id: uuid::Uuid::new_v4().to_string(), raft_id: FIRST };
+    tracing::info!(cluster = membership.cluster_id, "beginning a new cluster");
+    let secret = if config.cluster_secret.is_none() { Some(Secret::random()) } else { None };
+    cluster.adopt(membership, secret).await
+}
+
+/// Gives the cluster its id, its key for tokens and its settings, once, as soon as this node leads.
+async fn give_identity(cluster: Arc<Cluster>) {
+    loop {
+        let Some(consensus) = cluster.running() else { return };
+        if consensus.state().cluster_id().is_some() {
+            return;
+        }
+        let op = Op::ClusterInit {
+            cluster_id: consensus.cluster().to_owned(),
+            token_key: crate::random::bytes::<32>().to_vec(),
+            settings: crate::state::Settings::default(),
+        };
+        let done = cluster.write(&Call::internal(Duration::from_secs(5)), &Command::new(op)).await;
+        if let Err(e) = done {
+            tracing::debug!(error = %e, "the cluster has no identity yet, trying again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }

@@ -185,6 +185,12 @@ impl dyn Engine {
         Scan::new(self, from, to, Order::Ascending)
     }
 
+    /// The pairs whose keys start with `prefix`, smallest key first.
+    pub fn scan_prefix(&self, prefix: &[u8]) -> Scan<&dyn Engine> {
+        let to = keys::after_prefix(prefix).map_or(Bound::Unbounded, Bound::Excluded);
+        self.scan(Bound::Included(prefix.to_vec()), to)
+    }
+
     /// The pairs between the bounds, largest key first.
     pub fn scan_rev(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Scan<&dyn Engine> {
         Scan::new(self, from, to, Order::Descending)

@@ -1,0 +1,122 @@
+//! An answer: its body, what it tells in headers, and errors as JSON.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER};
+use axum::http::{HeaderValue, Response, StatusCode};
+use bytes::Bytes;
+use jettra_client::wire::ErrorCode;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// What a handler answers: always with status 200.
+pub struct Answer {
+    pub(super) content_type: &'static str,
+    pub(super) body: Body,
+    pub(super) etag: Option<u64>,
+    /// The log index that the answer reflects; applied now, where absent.
+    pub(super) index: Option<u64>,
+    pub(super) headers: Vec<(&'static str, String)>,
+}
+
+impl Answer {
+    /// A value as compact JSON.
+    ///
+    /// # Errors
+    /// `internal` when it cannot be written.
+    pub fn json(value: &impl Serialize) -> Result<Self> {
+        let body = serde_json::to_vec(value).map_err(|e| Error::internal(format!("an answer that is no JSON: {e}")))?;
+        Ok(Self::raw("application/json", body.into()))
+    }
+
+    /// JSON that stands written already.
+    pub fn raw_json(body: Bytes) -> Self {
+        Self::raw("application/json", body)
+    }
+
+    /// Bytes of any type.
+    pub fn raw(content_type: &'static str, body: Bytes) -> Self {
+        Answer { content_type, body: Body::from(body), etag: None, index: None, headers: Vec::new() }
+    }
+
+    /// JSON that is written while it is sent.
+    pub fn stream(body: Body) -> Self {
+        Answer { content_type: "application/json", body, etag: None, index: None, headers: Vec::new() }
+    }
+
+    /// The same with `ETag: "<rev>"`.
+    #[must_use]
+    pub fn etag(mut self, rev: u64) -> Self {
+        self.etag = Some(rev);
+        self
+    }
+
+    /// The same with the log index that it reflects.
+    #[must_use]
+    pub fn index(mut self, index: u64) -> Self {
+        self.index = Some(index);
+        self
+    }
+
+    /// The same with a further header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(self.body);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        if let Some(rev) = self.etag {
+            insert(headers, ETAG.as_str(), &format!("\"{rev}\""));
+        }
+        if let Some(index) = self.index {
+            insert(headers, "x-jettra-index", &index.to_string());
+        }
+        for (name, value) in self.headers {
+            insert(headers, name, &value);
+        }
+        response
+    }
+}
+
+/// Adds a header whose value may come from configuration; one that cannot be a header is left out.
+pub fn insert(headers: &mut axum::http::HeaderMap, name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (axum::http::HeaderName::try_from(name), HeaderValue::from_str(value)) {
+        headers.insert(name, value);
+    }
+}
+
+/// An error as its JSON body, with the status of its code.
+pub fn error(e: Error) -> Response<Body> {
+    let e = if e.code() == ErrorCode::Internal { with_log_id(e) } else { e };
+    let method_exists = e.detail("allowed").is_some();
+    let status = if e.code() == ErrorCode::Unsupported && method_exists { 405 } else { e.code().status() };
+    let retry = match e.code() {
+        ErrorCode::Busy => Some(e.detail("retryAfter").and_then(serde_json::Value::as_u64).unwrap_or(1)),
+        ErrorCode::NoLeader | ErrorCode::Unavailable => Some(1),
+        _ => None,
+    };
+    let unauthorized = e.code() == ErrorCode::Unauthorized && e.detail("session").is_none();
+    let body = serde_json::to_vec(&e.into_body()).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(seconds) = retry {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    if unauthorized {
+        headers.insert("www-authenticate", HeaderValue::from_static("Basic realm=\"JettraDB\""));
+    }
+    response
+}
+
+/// What went wrong inside goes to the log; the caller gets the log line's id.
+fn with_log_id(e: Error) -> Error {
+    let id = crate::random::hex::<6>();
+    tracing::error!(id, error = e.message(), "a request failed inside this node");
+    Error::internal(format!("this node could not do it: its log has the cause under {id}")).with("id", id)
+}

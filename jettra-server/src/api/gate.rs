@@ -1,0 +1,206 @@
+//! The one layer that every request passes: Host and Origin, principal, role, bounds, headers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::{Body, HttpBody as _};
+use axum::extract::State;
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, Response};
+use axum::routing::MethodRouter;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use jettra_client::wire::ErrorCode;
+
+use super::answer::{self, insert};
+use super::request::{Query, Request, call};
+use super::{Access, App, Route, routes, rpc};
+use crate::auth::{Origin, Principal, Role, check_host_and_origin};
+use crate::error::{Error, Result};
+
+/// The two ends of a request's connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    /// The client's.
+    pub peer: SocketAddr,
+    /// Ours.
+    pub local: SocketAddr,
+}
+
+/// A body beyond the limit is read on and thrown away up to here, so that the client reads our answer.
+const DISCARD: u64 = 256 << 20;
+
+/// The router of all routes.
+pub fn router(app: Arc<App>) -> Router {
+    let mut paths: Vec<&'static str> = routes().map(|r| r.path).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let mut router = Router::new();
+    for path in paths {
+        let mut methods = MethodRouter::new();
+        let mut allowed = Vec::new();
+        for route in routes().filter(|r| r.path == path) {
+            let enter = move |State(app): State<Arc<App>>, request: axum::extract::Request| async move {
+                serve(app, route, request).await
+            };
+            let filter = axum::routing::MethodFilter::try_from(route.method.clone());
+            let Ok(filter) = filter else { continue };
+            methods = methods.on(filter, enter);
+            allowed.push(route.method.as_str());
+        }
+        let allowed = allowed.join(", ");
+        let other = move |State(app): State<Arc<App>>, request: axum::extract::Request| {
+            let allowed = allowed.clone();
+            async move {
+                let message = format!("{} does not go with {path}: use {allowed}", request.method());
+                finish(&app, answer::error(Error::new(ErrorCode::Unsupported, message).with("allowed", allowed)))
+            }
+        };
+        router = router.route(path, methods.fallback(other));
+    }
+    let unknown = |State(app): State<Arc<App>>, request: axum::extract::Request| async move {
+        let message = format!("there is no {}: see GET /api/openapi.json", request.uri().path());
+        finish(&app, answer::error(Error::new(ErrorCode::Unsupported, message)))
+    };
+    router.merge(rpc::router()).fallback(unknown).with_state(app)
+}
+
+async fn serve(app: Arc<App>, route: &'static Route, request: axum::extract::Request) -> Response<Body> {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let answered = enter(app.clone(), route, parts, body).await;
+    let status = answered.status().as_u16();
+    metrics::histogram!("jettra_request_seconds", "method" => route.method.as_str(), "path" => route.path)
+        .record(started.elapsed().as_secs_f64());
+    metrics::counter!("jettra_requests_total", "path" => route.path, "status" => status.to_string()).increment(1);
+    finish(&app, answered)
+}
+
+async fn enter(app: Arc<App>, route: &'static Route, parts: Parts, body: Body) -> Response<Body> {
+    let entered = async {
+        let ends = ends(&parts)?;
+        let origin = Origin::of(ends.peer, &parts.headers);
+        if route.path.starts_with("/api") {
+            check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
+        }
+        let principal = principal(&app, route.access, &parts.headers, &origin).await?;
+        let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+        let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
+        let path = path.map_err(|_| Error::bad_request("the path is not UTF-8"))?.into_owned();
+        let call = call(&query, &parts.headers, &principal.name, app.config.request_timeout)?;
+        let (body, _room) = read_body(&app, &parts.headers, body, route.method == Method::GET).await?;
+        let request =
+            Request { method: parts.method, path, query, headers: parts.headers, body, principal, origin, call };
+        (route.handler)(app.clone(), request).await
+    };
+    match entered.await {
+        Ok(answer) => answer.into_response(),
+        Err(e) => answer::error(e),
+    }
+}
+
+pub(super) fn ends(parts: &Parts) -> Result<Ends> {
+    parts.extensions.get::<Ends>().copied().ok_or_else(|| Error::internal("a request without a connection"))
+}
+
+async fn principal(app: &App, access: Access, headers: &HeaderMap, origin: &Origin) -> Result<Principal> {
+    let anybody = || Principal { name: String::new(), role: Role::Reader };
+    let role = match access {
+        Access::Public => return Ok(anybody()),
+        Access::Machine if origin.is_this_machine || app.config.metrics_public => return Ok(anybody()),
+        Access::Machine => Role::Admin,
+        Access::Role(role) => role,
+    };
+    let header = headers.get(AUTHORIZATION).map(|v| v.to_str());
+    let header = header.transpose().map_err(|_| Error::unauthorized("the Authorization header is not readable"))?;
+    let principal = app.auth.principal(header, origin).await?;
+    principal.require(role)?;
+    Ok(principal)
+}
+
+/// Reads a body within the bounds of one request and of all together; holds its room until dropped.
+pub(super) async fn read_body(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    none_expected: bool,
+) -> Result<(Bytes, Option<tokio::sync::OwnedSemaphorePermit>)> {
+    let limit = app.config.max_body_bytes;
+    let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    if declared == Some(0) || (none_expected && declared.is_none()) || body.is_end_stream() {
+        return Ok((Bytes::new(), None));
+    }
+    let mut stream = body.into_data_stream();
+    if declared.is_some_and(|n| n > limit) {
+        discard(&mut stream).await;
+        return Err(too_large(limit));
+    }
+    let room = u32::try_from(declared.unwrap_or(limit).div_ceil(1024)).unwrap_or(u32::MAX);
+    let room = app.bodies.clone().try_acquire_many_owned(room);
+    let room = room.map_err(|_| Error::busy("too many bytes of requests are under way: try again in a moment"))?;
+    let mut whole: Option<Bytes> = None;
+    let mut more = BytesMut::new();
+    // A body that trickles in holds its room: it has the request's time limit and no more.
+    let read = async {
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(|e| Error::bad_request(format!("the body broke off: {e}")))?;
+            if whole.as_ref().map_or(0, Bytes::len) + more.len() + piece.len() > limit {
+                discard(&mut stream).await;
+                return Err(too_large(limit));
+            }
+            match whole.take() {
+                None if more.is_empty() => whole = Some(piece),
+                None => more.extend_from_slice(&piece),
+                Some(first) => {
+                    more.reserve(declared.unwrap_or(0));
+                    more.extend_from_slice(&first);
+                    more.extend_from_slice(&piece);
+                }
+            }
+        }
+        Ok(())
+    };
+    let time = std::time::Duration::from_secs(60);
+    tokio::time::timeout(time, read).await.map_err(|_| Error::bad_request("the body did not arrive within 60 s"))??;
+    Ok((whole.unwrap_or_else(|| more.freeze()), Some(room)))
+}
+
+async fn discard(stream: &mut axum::body::BodyDataStream) {
+    let drain = async {
+        let mut seen = 0;
+        while let Some(Ok(piece)) = stream.next().await {
+            seen += piece.len() as u64;
+            if seen > DISCARD {
+                break;
+            }
+        }
+    };
+    // Whoever sends slower than this gets a closed connection instead of the answer.
+    drop(tokio::time::timeout(std::time::Duration::from_secs(10), drain).await);
+}
+
+fn too_large(limit: usize) -> Error {
+    Error::too_large(format!("the body has more than {limit} bytes: send less at once, or raise MaxBodyBytes"))
+        .with("limit", limit as u64)
+}
+
+/// Adds what every answer carries.
+fn finish(app: &App, mut response: Response<Body>) -> Response<Body> {
+    let identity = app.cluster.identity();
+    let headers = response.headers_mut();
+    insert(headers, "x-jettra-node", &identity.name);
+    let (role, leader) = app.cluster.standing();
+    insert(headers, "x-jettra-role", role.as_str());
+    if let Some(consensus) = app.cluster.running()
+        && !headers.contains_key("x-jettra-index")
+    {
+        insert(headers, "x-jettra-index", &consensus.applied_index().to_string());
+    }
+    if let Some((_, url)) = leader {
+        insert(headers, "x-jettra-leader", &url);
+    }
+    response
+}

@@ -1,0 +1,99 @@
+//! HTTP: one file an area, each a table of routes and thin functions.
+//!
+//! - [`server`]: connections: accept, bound, shut down
+//! - [`request`], [`answer`]: what comes in, parsed once; what goes out
+//! - [`gate`]: the one layer that every request passes: Host and Origin, principal, role, headers
+//! - [`cluster`], [`databases`], [`documents`], [`queries`], [`sessions`], [`system`]: the areas
+//! - [`rpc`]: calls from other nodes
+//! - [`openapi`]: the tables above as the OpenAPI document
+
+mod answer;
+mod cluster;
+mod databases;
+mod documents;
+mod gate;
+mod openapi;
+mod queries;
+mod request;
+mod rpc;
+pub mod server;
+mod sessions;
+mod system;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::http::Method;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+
+use self::answer::Answer;
+use self::request::Request;
+use crate::auth::{Auth, Role};
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::error::Result;
+
+/// What every request may use.
+pub struct App {
+    /// The node's place in its cluster.
+    pub cluster: Arc<Cluster>,
+    /// Who asks.
+    pub auth: Arc<Auth>,
+    /// The effective configuration.
+    pub config: Config,
+    /// Renders `/metrics`.
+    pub prometheus: PrometheusHandle,
+    /// KiB of request bodies that may be held at once.
+    pub bodies: Arc<Semaphore>,
+    /// Hosts that this node answers to, beside loopback and its own addresses.
+    pub hosts: Vec<String>,
+}
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Everybody.
+    Public,
+    /// This machine without credentials, others as administrators, unless configured.
+    Machine,
+    /// Users with this role or a higher one.
+    Role(Role),
+}
+
+type Handler = fn(Arc<App>, Request) -> Pin<Box<dyn Future<Output = Result<Answer>> + Send>>;
+
+/// One row of an area's table.
+struct Route {
+    method: Method,
+    path: &'static str,
+    access: Access,
+    /// For the OpenAPI document: what it does.
+    summary: &'static str,
+    /// For the OpenAPI document: the query parameters; a trailing `?` marks an optional one.
+    parameters: &'static [&'static str],
+    handler: Handler,
+}
+
+/// A row: `route!(GET "/api/count", Role(Reader), ["db", "col"], "counts", count)`.
+macro_rules! route {
+    ($method:ident $path:literal, $access:expr, [$($parameter:literal),*], $summary:literal, $handler:path) => {
+        crate::api::Route {
+            method: axum::http::Method::$method,
+            path: $path,
+            access: $access,
+            summary: $summary,
+            parameters: &[$($parameter),*],
+            handler: |app, request| Box::pin(async move { $handler(&app, request).await }),
+        }
+    };
+}
+pub(crate) use route;
+
+/// Every route but those between nodes.
+fn routes() -> impl Iterator<Item = &'static Route> {
+    [system::ROUTES, sessions::ROUTES, cluster::ROUTES, databases::ROUTES, documents::ROUTES, queries::ROUTES]
+        .into_iter()
+        .flatten()
+}

@@ -1,0 +1,63 @@
+//! The tables of routes as an OpenAPI document.
+
+use jettra_client::wire::ErrorCode;
+use serde_json::{Map, Value, json};
+
+use super::{Access, routes};
+
+/// The document that `GET /api/openapi.json` answers.
+pub fn document() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in routes() {
+        let in_path = route
+            .path
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
+        let in_query = route.parameters.iter().map(|name| {
+            let required = !name.ends_with('?');
+            json!({"name": name.trim_end_matches('?'), "in": "query", "required": required, "schema": {"type": "string"}})
+        });
+        let parameters: Vec<Value> = in_path.chain(in_query).collect();
+        let mut operation = json!({
+            "summary": route.summary,
+            "parameters": parameters,
+            "responses": {
+                "200": {"description": "done", "content": {"application/json": {}}},
+                "default": {"description": "refused", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}},
+            },
+        });
+        if route.method != axum::http::Method::GET {
+            operation["requestBody"] = json!({"content": {"application/json": {}}});
+        }
+        match route.access {
+            Access::Public => operation["security"] = json!([]),
+            Access::Machine => operation["x-jettra-loopback-without-credentials"] = json!(true),
+            Access::Role(role) => operation["x-jettra-role"] = json!(role.as_str()),
+        }
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method.as_str().to_lowercase()] = operation;
+    }
+    let codes: Vec<&str> = ErrorCode::ALL.iter().map(|c| c.as_str()).collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "JettraDB", "version": env!("CARGO_PKG_VERSION")},
+        "security": [{"basic": []}, {"bearer": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "basic": {"type": "http", "scheme": "basic"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+            "schemas": {"Error": {
+                "type": "object",
+                "required": ["error"],
+                "properties": {"error": {
+                    "type": "object",
+                    "required": ["code", "message"],
+                    "properties": {"code": {"type": "string", "enum": codes}, "message": {"type": "string"}},
+                }},
+            }},
+        },
+    })
+}

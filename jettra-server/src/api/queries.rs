@@ -1,0 +1,100 @@
+//! Whole collections: query and count.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::{BufMut, Bytes, BytesMut};
+use jettra_client::wire::CountAnswer;
+use tokio::sync::mpsc;
+
+use super::answer::Answer;
+use super::documents::readable;
+use super::request::Request;
+use super::{Access, App, Route, route};
+use crate::auth::Role;
+use crate::error::{Error, Result};
+
+pub(super) const ROUTES: &[Route] = &[
+    route!(GET "/api/query", Access::Role(Role::Reader), ["db", "col", "limit?", "offset?", "consistency?", "min_index?", "max_lag?"], "a collection's documents by _id; limit ≤ 0: all", query),
+    route!(GET "/api/count", Access::Role(Role::Reader), ["db", "col", "consistency?"], "how many documents a collection has", count),
+];
+
+/// Documents that a query returns unless it says otherwise.
+const LIMIT: i64 = 100;
+/// Bytes of an answer written before they are sent on.
+const CHUNK: usize = 64 << 10;
+/// A client that takes nothing for so long is cut off, since its view holds back what may be deleted.
+const IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What this version does not do yet is refused and never ignored: the answer would be wrong.
+fn refuse_unknown(request: &Request, names: &[&str]) -> Result<()> {
+    match names.iter().find(|name| request.query.get(name).is_some()) {
+        Some(name) => Err(Error::bad_request(format!("{name} is not supported by this version: leave it out"))),
+        None => Ok(()),
+    }
+}
+
+async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let (db, col) = (request.query.database()?, request.query.collection()?);
+    refuse_unknown(&request, &["filter", "sort", "fields", "after"])?;
+    let limit = request.query.parsed::<i64>("limit", "a number")?.unwrap_or(LIMIT);
+    let limit = usize::try_from(limit).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
+    let offset = request.query.parsed::<usize>("offset", "a number from 0 on")?.unwrap_or(0);
+    readable(&request.principal, &db)?;
+    request.ready_to_read(app).await?;
+
+    let state = app.cluster.state()?;
+    let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(4);
+    let (first_tx, first_rx) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let pin = state.pin();
+        // The caller may be gone; then the scan finds nobody to send to.
+        first_tx.send(pin.index()).ok();
+        let runtime = tokio::runtime::Handle::current();
+        let send = |piece: std::io::Result<Bytes>| {
+            let sent = runtime.block_on(async { tokio::time::timeout(IDLE, sender.send(piece)).await });
+            matches!(sent, Ok(Ok(())))
+        };
+        let mut out = BytesMut::with_capacity(CHUNK + 4096);
+        out.put_u8(b'[');
+        let mut comma = false;
+        for doc in state.scan(&db, &col, None, &pin).skip(offset).take(limit) {
+            match doc {
+                Ok(doc) => {
+                    if std::mem::replace(&mut comma, true) {
+                        out.put_u8(b',');
+                    }
+                    out.put_slice(&doc.body);
+                    if out.len() >= CHUNK && !send(Ok(out.split().freeze())) {
+                        return;
+                    }
+                }
+                Err(e) => {
+                    // Half an array is no JSON: the client sees the connection break, never a short answer.
+                    tracing::error!(error = %e, "a query broke off");
+                    send(Err(std::io::Error::other(e.to_string())));
+                    return;
+                }
+            }
+        }
+        out.put_u8(b']');
+        send(Ok(out.freeze()));
+    });
+    let index = first_rx.await.map_err(|e| Error::internal(e.to_string()))?;
+    let pieces = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    });
+    let answer = Answer::stream(Body::from_stream(pieces));
+    Ok(match index {
+        Some(index) => answer.index(index),
+        None => answer,
+    })
+}
+
+async fn count(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let (db, col) = (request.query.database()?, request.query.collection()?);
+    refuse_unknown(&request, &["filter"])?;
+    readable(&request.principal, &db)?;
+    request.ready_to_read(app).await?;
+    Answer::json(&CountAnswer { count: app.cluster.state()?.count(&db, &col) })
+}

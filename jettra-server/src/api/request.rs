@@ -1,0 +1,292 @@
+//! A request, parsed once at the edge.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, Method};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::App;
+use crate::auth::{Origin, Principal};
+use crate::cluster::Call;
+use crate::error::{Error, Result};
+use crate::state::names::shown;
+use crate::state::{CollectionName, Condition, DatabaseName, DocumentId, RequestKey};
+
+/// The longest that a request may ask to wait.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// What a handler gets.
+pub struct Request {
+    /// GET, POST, …
+    pub method: Method,
+    /// The path, decoded.
+    pub path: String,
+    /// The query's parameters.
+    pub query: Query,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// Who asks.
+    pub principal: Principal,
+    /// From where.
+    pub origin: Origin,
+    /// Until when, and whether other nodes may be asked.
+    pub call: Call,
+}
+
+/// A query's parameters, decoded.
+#[derive(Debug, Default)]
+pub struct Query {
+    values: HashMap<String, String>,
+}
+
+impl Query {
+    /// Parses `a=1&b=2`; `+` and `%20` are blanks.
+    ///
+    /// # Errors
+    /// `bad_request` for a parameter given twice or one that is not UTF-8.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut values = HashMap::new();
+        for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
+            if value.contains('\u{fffd}') && !text.contains("%EF%BF%BD") {
+                return Err(Error::bad_request(format!("{name}: the value is not UTF-8: percent-encode UTF-8 bytes")));
+            }
+            if values.insert(name.to_string(), value.into_owned()).is_some() {
+                return Err(Error::bad_request(format!("{name} is given twice: give it once")));
+            }
+        }
+        Ok(Query { values })
+    }
+
+    /// A parameter's value.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// A parameter that must be there.
+    ///
+    /// # Errors
+    /// `bad_request`, naming it.
+    pub fn required(&self, name: &str) -> Result<&str> {
+        self.get(name).ok_or_else(|| Error::bad_request(format!("the parameter {name} is missing")))
+    }
+
+    /// A parameter of some other type than text.
+    ///
+    /// # Errors
+    /// `bad_request`, naming it, its value and what was expected.
+    pub fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>> {
+        self.get(name)
+            .map(|text| {
+                text.parse().map_err(|_| Error::bad_request(format!("{name}: {} is not {expected}", shown(text))))
+            })
+            .transpose()
+    }
+
+    /// `db`.
+    ///
+    /// # Errors
+    /// `bad_request` or `invalid_name`.
+    pub fn database(&self) -> Result<DatabaseName> {
+        DatabaseName::parse(self.required("db")?)
+    }
+
+    /// `col`.
+    ///
+    /// # Errors
+    /// `bad_request` or `invalid_name`.
+    pub fn collection(&self) -> Result<CollectionName> {
+        CollectionName::parse(self.required("col")?)
+    }
+
+    /// `id`.
+    ///
+    /// # Errors
+    /// `bad_request`.
+    pub fn id(&self) -> Result<DocumentId> {
+        DocumentId::parse(self.required("id")?)
+    }
+}
+
+impl Request {
+    /// The body as JSON of a known shape, whatever its Content-Type.
+    ///
+    /// # Errors
+    /// `bad_request`, with what is wrong and where.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        if self.body.is_empty() {
+            return Err(Error::bad_request("the body is missing: send a JSON object"));
+        }
+        serde_json::from_slice(&self.body).map_err(|e| Error::bad_request(format!("the body: {e}")))
+    }
+
+    /// The precondition of `If-Match` or `If-None-Match`.
+    ///
+    /// # Errors
+    /// `bad_request` for other values than `"<rev>"` and `*`.
+    pub fn precondition(&self) -> Result<Option<Condition>> {
+        if let Some(text) = self.header("if-match")? {
+            let rev = text.strip_prefix("W/").unwrap_or(text).trim_matches('"').parse();
+            let rev = rev.map_err(|_| {
+                Error::bad_request(format!("If-Match: {} is no revision: send the ETag as it was given", shown(text)))
+            })?;
+            return Ok(Some(Condition::Rev(rev)));
+        }
+        match self.header("if-none-match")? {
+            None => Ok(None),
+            Some("*") => Ok(Some(Condition::Absent)),
+            Some(other) => {
+                Err(Error::bad_request(format!("If-None-Match: {} is not *, the only value for a write", shown(other))))
+            }
+        }
+    }
+
+    /// What tells this write from a repeat of it: `Idempotency-Key` or `Jettra-Session`.
+    ///
+    /// # Errors
+    /// `bad_request` for a malformed header or both.
+    pub fn key(&self) -> Result<Option<RequestKey>> {
+        let (key, session) = (self.header("idempotency-key")?, self.header("jettra-session")?);
+        let principal = self.principal.name.clone();
+        match (key, session) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => Err(Error::bad_request("send Idempotency-Key or Jettra-Session, not both")),
+            (Some(key), None) if (1..=128).contains(&key.chars().count()) => {
+                Ok(Some(RequestKey::Key { principal, key: key.to_owned(), hash: self.hash() }))
+            }
+            (Some(_), None) => Err(Error::bad_request("Idempotency-Key: it has 1 to 128 characters")),
+            (None, Some(text)) => {
+                let wrong = || {
+                    Error::bad_request(format!(
+                        "Jettra-Session: {} is not <id>;<sequence>;<acknowledged-up-to>",
+                        shown(text)
+                    ))
+                };
+                let mut parts = text.split(';').map(str::trim);
+                let (Some(id), Some(n), Some(acked), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+                else {
+                    return Err(wrong());
+                };
+                if !(1..=128).contains(&id.len()) {
+                    return Err(wrong());
+                }
+                Ok(Some(RequestKey::Session {
+                    principal,
+                    session: id.to_owned(),
+                    sequence: n.parse().map_err(|_| wrong())?,
+                    acked: acked.parse().map_err(|_| wrong())?,
+                }))
+            }
+        }
+    }
+
+    /// What makes this request this request: method, path, parameters and body.
+    fn hash(&self) -> String {
+        let mut parameters: Vec<_> =
+            self.query.values.iter().filter(|(k, _)| *k != "timeout" && *k != "forward").collect();
+        parameters.sort();
+        let mut hasher = Sha256::new();
+        for part in [self.method.as_str(), &self.path, &format!("{parameters:?}")] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part.as_bytes());
+        }
+        for name in ["if-match", "if-none-match"] {
+            hasher.update(self.headers.get(name).map_or(b"-".as_slice(), |v| v.as_bytes()));
+            hasher.update([0]);
+        }
+        hasher.update(&self.body);
+        crate::random::to_hex(&hasher.finalize()[..16])
+    }
+
+    fn header(&self, name: &str) -> Result<Option<&str>> {
+        let value = self.headers.get(name).map(|v| v.to_str());
+        value.transpose().map_err(|_| Error::bad_request(format!("{name}: the header is not readable text")))
+    }
+
+    /// Waits until this node may answer a read as `consistency`, `min_index` and `max_lag` ask.
+    ///
+    /// # Errors
+    /// `bad_request`, `no_leader`, `unavailable` (too far behind), `timeout` (`min_index` not reached).
+    pub async fn ready_to_read(&self, app: &App) -> Result<()> {
+        let consensus = app.cluster.consensus()?;
+        if let Some(min) = self.query.parsed::<u64>("min_index", "a log index")?
+            && !consensus.wait_applied(min, self.call.left()).await
+        {
+            return Err(Error::timeout(format!(
+                "this node has applied index {} and not {min} yet: try again, or ask another node",
+                consensus.applied_index()
+            ))
+            .with("appliedIndex", consensus.applied_index()));
+        }
+        match self.query.get("consistency").unwrap_or("linearizable") {
+            "linearizable" => app.cluster.ready_to_read(&self.call, false).await,
+            "lease" => app.cluster.ready_to_read(&self.call, true).await,
+            "local" => {
+                let Some(max) = self.query.parsed::<u64>("max_lag", "a number of entries")? else { return Ok(()) };
+                let picture = consensus.picture();
+                let lag = picture.last.max(picture.committed).saturating_sub(consensus.applied_index());
+                if lag <= max {
+                    return Ok(());
+                }
+                let message = format!("this node is {lag} entries behind, the request allows {max}: ask another node");
+                Err(Error::unavailable(message).with("lag", lag))
+            }
+            other => {
+                Err(Error::bad_request(format!("consistency: {} is none of linearizable, lease, local", shown(other))))
+            }
+        }
+    }
+}
+
+/// Until when a request runs and whether it may be forwarded, from its parameters and headers.
+///
+/// # Errors
+/// `bad_request` for a malformed time limit.
+pub fn call(query: &Query, headers: &HeaderMap, principal: &str, default: Duration) -> Result<Call> {
+    let limit = match query.get("timeout") {
+        None => default,
+        Some(text) => seconds(text).ok_or_else(|| {
+            Error::bad_request(format!("timeout: {} is no duration such as 500ms, 2s or 10 (seconds)", shown(text)))
+        })?,
+    };
+    let never = headers.get("x-jettra-forward").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"never"));
+    let forward = !never && query.get("forward") != Some("false");
+    Ok(Call { principal: principal.to_owned(), deadline: Instant::now() + limit.min(LONGEST), forward })
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let (number, unit) = match text {
+        _ if text.ends_with("ms") => (text.strip_suffix("ms")?, 0.001),
+        _ if text.ends_with('s') => (text.strip_suffix('s')?, 1.0),
+        _ => (text, 1.0),
+    };
+    let number: f64 = number.parse().ok()?;
+    Duration::try_from_secs_f64(number * unit).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_and_given_once() {
+        let query = Query::parse("db=a%20b&col=x+y&id=%C3%A9&empty=").unwrap();
+        assert_eq!((query.get("db"), query.get("col"), query.get("id")), (Some("a b"), Some("x y"), Some("é")));
+        assert_eq!((query.get("empty"), query.get("none")), (Some(""), None));
+        assert!(Query::parse("a=1&a=2").is_err());
+        assert!(Query::parse("a=%FF").is_err());
+    }
+
+    #[test]
+    fn time_limits_have_units() {
+        assert_eq!(seconds("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(seconds("2s"), Some(Duration::from_secs(2)));
+        assert_eq!(seconds("1.5"), Some(Duration::from_millis(1500)));
+        assert_eq!((seconds("-1"), seconds("soon"), seconds("1e300")), (None, None, None));
+    }
+}

@@ -1,0 +1,70 @@
+//! Connections: accepted up to a bound, HTTP/1.1 and HTTP/2 cleartext, finished before the node stops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tower::ServiceExt as _;
+
+use super::App;
+use super::gate::{Ends, router};
+
+/// A connection that sends no complete head for so long is closed.
+const HEAD: Duration = Duration::from_secs(30);
+
+/// Serves `app` on `listener` until `stop`, then finishes what was accepted, at most for `grace`.
+pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Output = ()>, grace: Duration) {
+    let room = Arc::new(Semaphore::new(app.config.max_connections));
+    let router = router(app);
+    let graceful = GracefulShutdown::new();
+    let mut http = Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 << 10);
+    http.http2().timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(Some(HEAD));
+    tokio::pin!(stop);
+    loop {
+        // Beyond the bound new connections wait in the kernel's queue, which is bounded as well.
+        let accepted = async {
+            let Ok(place) = room.clone().acquire_owned().await else { return None };
+            Some((listener.accept().await, place))
+        };
+        let (stream, peer, place) = tokio::select! {
+            accepted = accepted => match accepted {
+                Some((Ok((stream, peer)), place)) => (stream, peer, place),
+                Some((Err(e), _)) => {
+                    // Out of file descriptors, or a connection that is gone already.
+                    tracing::warn!(error = %e, "a connection was not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+                None => break,
+            },
+            () = &mut stop => break,
+        };
+        let Ok(local) = stream.local_addr() else { continue };
+        if let Err(e) = stream.set_nodelay(true) {
+            tracing::debug!(error = %e, "TCP_NODELAY was not set");
+        }
+        let router = router.clone();
+        let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(Ends { peer, local });
+            router.clone().oneshot(request)
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(e) = connection.await {
+                tracing::debug!(peer = %peer, error = %e, "a connection broke");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+        tracing::warn!(grace = ?grace, "some requests were not finished in time");
+    }
+}

@@ -1,0 +1,43 @@
+//! Login and passwords.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answer::Answer;
+use super::request::Request;
+use super::{Access, App, Route, route};
+use crate::auth::Role;
+use crate::error::Result;
+
+pub(super) const ROUTES: &[Route] = &[
+    route!(POST "/api/login", Access::Public, [], "gives a token for a name and a password", login),
+    route!(POST "/api/change-password", Access::Role(Role::Reader), [], "sets a password", change_password),
+];
+
+#[derive(Deserialize)]
+struct Login {
+    username: String,
+    password: String,
+}
+
+async fn login(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let body: Login = request.json()?;
+    Answer::json(&app.auth.login(&body.username, &body.password, &request.origin).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangePassword {
+    username: Option<String>,
+    old_password: Option<String>,
+    new_password: String,
+}
+
+async fn change_password(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let body: ChangePassword = request.json()?;
+    let (user, old) = (body.username.as_deref(), body.old_password.as_deref());
+    app.auth.change_password(&request.principal, &request.call, user, old, &body.new_password, &request.origin).await?;
+    Answer::json(&json!({"status": "Password updated"}))
+}

@@ -1,0 +1,126 @@
+//! Probes, metrics, configuration, the page at `/`.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::answer::Answer;
+use super::request::Request;
+use super::{Access, App, Route, openapi, route};
+use crate::auth::Role;
+use crate::error::{Error, Result};
+use crate::raft::ServerState;
+
+pub(super) const ROUTES: &[Route] = &[
+    route!(GET "/", Access::Public, [], "a page with the node's name", page),
+    route!(GET "/livez", Access::Public, [], "200 while the process serves", livez),
+    route!(GET "/readyz", Access::Public, [], "200 when the node can serve requests, else 503; a line a check", readyz),
+    route!(GET "/metrics", Access::Machine, [], "Prometheus text", prometheus),
+    route!(GET "/api/metrics", Access::Machine, [], "the machine that the node runs on", machine),
+    route!(GET "/api/config", Access::Role(Role::Admin), [], "the effective configuration, secrets masked", config),
+    route!(GET "/api/openapi.json", Access::Public, [], "this API as an OpenAPI document", document),
+];
+
+async fn page(app: &Arc<App>, _: Request) -> Result<Answer> {
+    let name = escape(&app.cluster.identity().name);
+    let page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>JettraDB {name}</title>\
+         <h1>JettraDB node {name}</h1><p>State: {}. See <a href=\"/api/cluster\">/api/cluster</a>, \
+         <a href=\"/readyz\">/readyz</a> and <a href=\"/api/openapi.json\">/api/openapi.json</a>.</p></html>",
+        app.cluster.role()
+    );
+    Ok(Answer::raw("text/html; charset=utf-8", page.into())
+        .header("content-security-policy", "default-src 'none'; frame-ancestors 'none'"))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+async fn livez(_: &Arc<App>, _: Request) -> Result<Answer> {
+    Ok(Answer::raw("text/plain; charset=utf-8", "ok\n".into()))
+}
+
+async fn readyz(app: &Arc<App>, _: Request) -> Result<Answer> {
+    let mut lines = Vec::new();
+    let mut ready = true;
+    let mut check = |name: &str, result: std::result::Result<String, String>| match result {
+        Ok(good) => lines.push(format!("[+] {name}: {good}")),
+        Err(bad) => {
+            ready = false;
+            lines.push(format!("[-] {name}: {bad}"));
+        }
+    };
+    match app.cluster.consensus() {
+        Err(e) => check("member", Err(e.message().to_owned())),
+        Ok(consensus) => {
+            let picture = consensus.picture();
+            let member = picture.member(consensus.id()).is_some();
+            let voters = picture.voters().len();
+            check(
+                "member",
+                match (member, picture.state) {
+                    (false, _) if voters > 0 => Err("this node was removed from the cluster".to_owned()),
+                    (_, ServerState::Shutdown) => Err("raft has stopped".to_owned()),
+                    _ => Ok(format!("raft id {} of cluster {}", consensus.id(), consensus.cluster())),
+                },
+            );
+            check("raft", picture.halted.clone().map_or(Ok("running".to_owned()), Err));
+            check(
+                "leader",
+                match picture.leader.and_then(|id| picture.member(id)) {
+                    Some(leader) => Ok(format!("{} at {}", leader.name, leader.url)),
+                    None => Err("no leader is known".to_owned()),
+                },
+            );
+            let behind = picture.committed.saturating_sub(consensus.applied_index());
+            let applied = format!("index {} applied, {behind} behind", consensus.applied_index());
+            check("state", if behind <= 10_000 { Ok(applied) } else { Err(applied) });
+        }
+    }
+    let text = lines.join("\n") + "\n";
+    if ready {
+        return Ok(Answer::raw("text/plain; charset=utf-8", text.into()));
+    }
+    Err(Error::unavailable(text.trim_end().to_owned()))
+}
+
+async fn prometheus(app: &Arc<App>, _: Request) -> Result<Answer> {
+    if let Some(consensus) = app.cluster.running() {
+        let picture = consensus.picture();
+        let number = |n: u64| n as f64;
+        metrics::gauge!("jettra_raft_term").set(number(picture.term));
+        for (state, name) in [
+            (ServerState::Leader, "leader"),
+            (ServerState::Follower, "follower"),
+            (ServerState::Candidate, "candidate"),
+            (ServerState::Learner, "learner"),
+        ] {
+            metrics::gauge!("jettra_raft_state", "state" => name).set(f64::from(u8::from(picture.state == state)));
+        }
+        metrics::gauge!("jettra_raft_last_index").set(number(picture.last));
+        metrics::gauge!("jettra_raft_committed_index").set(number(picture.committed));
+        metrics::gauge!("jettra_raft_applied_index").set(number(consensus.applied_index()));
+        metrics::gauge!("jettra_raft_durable_index").set(number(picture.snapshot));
+        metrics::gauge!("jettra_log_disk_bytes").set(number(consensus.log().disk_bytes()));
+        for (id, matched) in &picture.matched {
+            let peer = picture.member(*id).map_or_else(|| id.to_string(), |m| m.name.clone());
+            metrics::gauge!("jettra_raft_lag_entries", "peer" => peer)
+                .set(number(picture.last.saturating_sub(*matched)));
+        }
+    }
+    Ok(Answer::raw("text/plain; version=0.0.4; charset=utf-8", app.prometheus.render().into()))
+}
+
+async fn machine(app: &Arc<App>, _: Request) -> Result<Answer> {
+    Answer::json(&app.cluster.machine().await)
+}
+
+async fn config(app: &Arc<App>, _: Request) -> Result<Answer> {
+    let text = RawValue::from_string(app.config.masked_json()).map_err(|e| Error::internal(e.to_string()))?;
+    Answer::json(&text)
+}
+
+async fn document(_: &Arc<App>, _: Request) -> Result<Answer> {
+    Answer::json(&openapi::document())
+}

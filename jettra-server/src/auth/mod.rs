@@ -1,0 +1,263 @@
+//! Who asks, and what they may do.
+//!
+//! - [`origin`]: is it a browser that was led here, is it this machine itself
+//! - [`password`]: Argon2id, and the memory of what was verified
+//! - [`token`]: what login gives
+//!
+//! All of it meets in [`Auth::principal`], the one place where a request gets its principal.
+
+mod origin;
+mod password;
+mod token;
+
+pub use origin::{Origin, check_host_and_origin};
+pub use password::hash;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use serde::Serialize;
+
+use self::password::Verifier;
+use self::token::Renewals;
+use crate::cluster::{Call, Cluster};
+use crate::error::{Error, Result};
+use crate::state::{Command, NewUser, Op, State};
+use jettra_client::wire::LoginAnswer;
+
+/// The administrator's name.
+pub const ADMIN: &str = "admin";
+
+/// What a user may do, lowest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads documents.
+    Reader,
+    /// Writes documents.
+    WriteReader,
+    /// Makes and drops collections, indexes and rules.
+    Owner,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// The role as it stands on the wire and in the user's document.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Reader => "reader",
+            Role::WriteReader => "writereader",
+            Role::Owner => "owner",
+            Role::Admin => "admin",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Role::Reader, Role::WriteReader, Role::Owner, Role::Admin].into_iter().find(|r| r.as_str() == text)
+    }
+}
+
+/// Who a request acts for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The user's name.
+    pub name: String,
+    /// What the user may do.
+    pub role: Role,
+}
+
+impl Principal {
+    fn admin() -> Self {
+        Principal { name: ADMIN.to_owned(), role: Role::Admin }
+    }
+
+    /// Refuses a role that is too low.
+    ///
+    /// # Errors
+    /// `forbidden`, naming both roles.
+    pub fn require(&self, role: Role) -> Result<()> {
+        if self.role >= role {
+            return Ok(());
+        }
+        Err(Error::forbidden(format!(
+            "user {:?} has role {}, this needs {}: ask an administrator",
+            self.name,
+            self.role.as_str(),
+            role.as_str()
+        )))
+    }
+}
+
+/// Checks credentials on one node.
+pub struct Auth {
+    cluster: Arc<Cluster>,
+    verifier: Verifier,
+    renewals: Renewals,
+}
+
+impl Auth {
+    /// Checks against the users in the cluster's state.
+    pub fn new(cluster: Arc<Cluster>) -> Arc<Self> {
+        Arc::new(Auth { cluster, verifier: Verifier::default(), renewals: Renewals::default() })
+    }
+
+    fn state(&self) -> Option<State> {
+        self.cluster.running().map(|c| c.state())
+    }
+
+    /// Whether no administrator has a password yet.
+    pub fn is_protected_mode(&self) -> bool {
+        self.state().is_none_or(|state| !state.has_admin())
+    }
+
+    /// Who the request with this `Authorization` header acts for.
+    ///
+    /// # Errors
+    /// `unauthorized`, `forbidden` (protected mode), `busy` (too many wrong passwords).
+    pub async fn principal(self: &Arc<Self>, authorization: Option<&str>, origin: &Origin) -> Result<Principal> {
+        if self.is_protected_mode() {
+            return if origin.is_this_machine { Ok(Principal::admin()) } else { Err(protected_mode()) };
+        }
+        let Some(header) = authorization else {
+            return Err(Error::unauthorized(
+                "credentials are missing: send HTTP Basic, or the token of POST /api/login, as the Authorization header",
+            ));
+        };
+        match header.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self.by_token(token.trim()),
+            Some((scheme, basic)) if scheme.eq_ignore_ascii_case("basic") => {
+                let (name, password) = parse_basic(basic.trim())?;
+                self.by_password(&name, &password, origin).await
+            }
+            _ => Err(Error::unauthorized("the Authorization header is neither Basic nor Bearer")),
+        }
+    }
+
+    async fn by_password(&self, name: &str, password: &str, origin: &Origin) -> Result<Principal> {
+        let state = self.state().ok_or_else(|| Error::unavailable("this node is starting: try again in a moment"))?;
+        let user = state.user(name);
+        self.verifier.verify(name, password, user.as_ref(), origin.address).await?;
+        let role = user.as_ref().and_then(|u| Role::parse(&u.role));
+        let role = role.ok_or_else(|| Error::forbidden(format!("user {name:?} has no role this version knows")))?;
+        Ok(Principal { name: name.to_owned(), role })
+    }
+
+    fn by_token(self: &Arc<Self>, text: &str) -> Result<Principal> {
+        let state = self.state().ok_or_else(|| Error::unavailable("this node is starting: try again in a moment"))?;
+        let now = crate::clock::now_ms();
+        let valid = token::check(&state, text, now)?;
+        let user = state.user(&valid.user);
+        let role = user.filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
+        let role = role.ok_or_else(|| Error::unauthorized("the token has ended: log in again"))?;
+        if valid.wants_renewal(now) && self.renewals.begin(&valid.id, now) {
+            let op = Op::TokenRenew { id: valid.id, user: valid.user.clone(), expires_ms: now + token::LIFE_MS };
+            let cluster = self.cluster.clone();
+            tokio::spawn(async move {
+                let call = Call::internal(Duration::from_secs(10));
+                if let Err(e) = cluster.write(&call, &Command::new(op)).await {
+                    tracing::warn!(error = %e, "a token could not be renewed");
+                }
+            });
+        }
+        Ok(Principal { name: valid.user, role })
+    }
+
+    /// `POST /api/login`.
+    ///
+    /// # Errors
+    /// `unauthorized` for wrong credentials.
+    pub async fn login(&self, name: &str, password: &str, origin: &Origin) -> Result<LoginAnswer> {
+        let principal = if !self.is_protected_mode() {
+            self.by_password(name, password, origin).await?
+        } else if origin.is_this_machine {
+            Principal::admin()
+        } else {
+            return Err(protected_mode());
+        };
+        let state = self.cluster.state()?;
+        let user = state.user(&principal.name);
+        let rev = user.map_or(0, |u| u.rev);
+        let now = crate::clock::now_ms();
+        Ok(LoginAnswer {
+            token: format!("Bearer {}", token::issue(&state, &principal.name, rev, now)?),
+            role: principal.role.as_str().to_owned(),
+            expires: now + token::LIFE_MS,
+        })
+    }
+
+    /// Sets a user's password; `old` is checked unless an administrator asks for someone else.
+    ///
+    /// # Errors
+    /// `unauthorized` for a wrong old password, `bad_request` for an unfit new one, and what the write says.
+    pub async fn change_password(
+        &self,
+        caller: &Principal,
+        call: &Call,
+        user: Option<&str>,
+        old: Option<&str>,
+        new: &str,
+        origin: &Origin,
+    ) -> Result<()> {
+        let name = user.unwrap_or(&caller.name);
+        if name != caller.name {
+            caller.require(Role::Admin)?;
+        }
+        if !(1..=1024).contains(&new.len()) {
+            return Err(Error::bad_request("newPassword: it has 1 to 1024 bytes"));
+        }
+        let protected = self.is_protected_mode();
+        let administers = user.is_some() && caller.role == Role::Admin;
+        if !protected && !(administers && old.is_none()) {
+            let old = old.ok_or_else(|| Error::bad_request("oldPassword is missing"))?;
+            self.by_password(name, old, origin).await?;
+        }
+        let state = self.cluster.state()?;
+        let known = state.user(name);
+        let role = match known {
+            Some(user) => user.role,
+            None if name == ADMIN => Role::Admin.as_str().to_owned(),
+            None => return Err(Error::not_found(format!("there is no user {name:?}"))),
+        };
+        let user =
+            NewUser { name: name.to_owned(), role, password_hash: hash(new).await?, databases: vec!["*".to_owned()] };
+        let op = Op::SetUser { user, only_if_no_admin: protected };
+        self.cluster.write(call, &Command::new(op)).await?.outcome.into_result().map(drop)
+    }
+
+    /// Sets the configured administrator password, where no administrator has one yet.
+    pub async fn set_configured_password(self: Arc<Self>, password: String) {
+        loop {
+            let state = self.state().filter(|s| s.cluster_id().is_some());
+            if state.is_some() && !self.is_protected_mode() {
+                return;
+            }
+            if state.is_some() {
+                let call = Call::internal(Duration::from_secs(10));
+                match self.change_password(&Principal::admin(), &call, None, None, &password, &Origin::internal()).await
+                {
+                    Ok(()) => return,
+                    Err(e) => tracing::info!(error = %e, "AdminPassword is not set yet, trying again"),
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+fn protected_mode() -> Error {
+    Error::forbidden(
+        "this cluster has no administrator password yet, so only its own machine may use it: set one there with \
+         curl -X POST http://localhost:<port>/api/change-password -d '{\"newPassword\":\"…\"}', or with AdminPassword in \
+         config.json, or with JETTRA_ADMIN_PASSWORD",
+    )
+}
+
+fn parse_basic(text: &str) -> Result<(String, String)> {
+    let wrong = || Error::unauthorized("the Authorization header is no valid HTTP Basic");
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(|_| wrong())?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong())?;
+    let (name, password) = text.split_once(':').ok_or_else(wrong)?;
+    Ok((name.to_owned(), password.to_owned()))
+}

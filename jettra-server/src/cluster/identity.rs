@@ -1,0 +1,123 @@
+//! Who this node is, kept in its data directory before Raft opens.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the file's form.
+const FORMAT: u32 = 1;
+
+/// `node.json`: the node's name, its incarnation, and what it is in which cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// Version of this form.
+    pub format: u32,
+    /// The `NodeID`.
+    pub name: String,
+    /// Made once for this data directory: tells a node from another that took its name.
+    pub incarnation: String,
+    /// The cluster it belongs to and its Raft id there; absent while it waits to be registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership: Option<Membership>,
+}
+
+/// What a node is in a cluster. Never changes once it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Membership {
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// The node's Raft id in it.
+    pub raft_id: u64,
+}
+
+/// Where the identity of the node in `data_dir` is kept.
+pub fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("node.json")
+}
+
+impl Identity {
+    /// Reads the identity of the node in `data_dir`, or makes one. `configured` is the `NodeID` of
+    /// the configuration, where it has one. Blocks.
+    ///
+    /// # Errors
+    /// I/O errors; a damaged or newer file; a name that differs from the configured one after the
+    /// node has joined a cluster.
+    pub fn load_or_create(data_dir: &Path, configured: Option<&str>) -> io::Result<Self> {
+        let path = path(data_dir);
+        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        let stored = match std::fs::read(&path) {
+            Ok(bytes) => {
+                let identity: Identity = serde_json::from_slice(&bytes)
+                    .map_err(|e| invalid(format!("{} is damaged ({e}): restore it from a copy", path.display())))?;
+                if identity.format != FORMAT {
+                    return Err(invalid(format!(
+                        "{} has format {}, this version reads {FORMAT}: start the version that wrote it",
+                        path.display(),
+                        identity.format
+                    )));
+                }
+                Some(identity)
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        let mut identity = stored.clone().unwrap_or_else(|| Identity {
+            format: FORMAT,
+            name: configured.map_or_else(|| format!("node-{}", crate::random::hex::<4>()), str::to_owned),
+            incarnation: crate::random::hex::<16>(),
+            membership: None,
+        });
+        if let Some(configured) = configured
+            && identity.name != configured
+        {
+            if identity.membership.is_some() {
+                return Err(invalid(format!(
+                    "NodeID is {configured:?}, but the data directory {} belongs to node {:?} of a cluster: \
+                     set NodeID back, or choose another DataDir",
+                    data_dir.display(),
+                    identity.name
+                )));
+            }
+            identity.name = configured.to_owned();
+        }
+        if stored.as_ref() != Some(&identity) {
+            identity.store(data_dir)?;
+        }
+        Ok(identity)
+    }
+
+    /// Keeps the identity. Blocks until it is on disk.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn store(&self, data_dir: &Path) -> io::Result<()> {
+        crate::files::write(&path(data_dir), &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_made_once_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Identity::load_or_create(dir.path(), None).unwrap();
+        assert_eq!(Identity::load_or_create(dir.path(), None).unwrap(), made);
+        let renamed = Identity::load_or_create(dir.path(), Some("node1")).unwrap();
+        assert_eq!((renamed.name.as_str(), &renamed.incarnation), ("node1", &made.incarnation));
+    }
+
+    #[test]
+    fn a_member_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut identity = Identity::load_or_create(dir.path(), Some("node1")).unwrap();
+        identity.membership = Some(Membership { cluster_id: "c".into(), raft_id: 1 });
+        identity.store(dir.path()).unwrap();
+        let refused = Identity::load_or_create(dir.path(), Some("node2")).unwrap_err();
+        assert!(refused.to_string().contains("node1"), "{refused}");
+    }
+}

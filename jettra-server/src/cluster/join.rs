@@ -1,0 +1,128 @@
+//! The joining node's side: it is told which member it is, keeps that, and opens Raft.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::identity::Membership;
+use super::{Cluster, Stop};
+use crate::error::{Error, Result};
+use crate::peers::{PeerError, Secret, Target};
+use crate::raft::{Envelope, Member};
+
+/// `join`: you are member `raft_id` of the envelope's cluster.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// The Raft id that the node gets, for good.
+    pub raft_id: u64,
+    /// Who says so.
+    pub leader: Member,
+    /// The cluster's secret, for a node of the same user that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+impl std::fmt::Debug for JoinRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinRequest")
+            .field("raft_id", &self.raft_id)
+            .field("leader", &self.leader)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Between two rounds of asking the configured peers.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Cluster {
+    /// Takes the membership that a leader hands over. The caller has checked who calls: a session,
+    /// or, while this node has no secret, a process of the same user.
+    ///
+    /// # Errors
+    /// `conflict` when this node is a member already, of this cluster or another.
+    pub async fn join(self: &Arc<Self>, call: Envelope<JoinRequest>) -> Result<Value> {
+        let _once = self.changes.lock().await;
+        let identity = self.identity();
+        let wanted = Membership { cluster_id: call.cluster, raft_id: call.body.raft_id };
+        if let Some(membership) = &identity.membership {
+            if *membership == wanted {
+                return Ok(json!({"status": "joined"}));
+            }
+            return Err(Error::conflict(format!(
+                "this node is member {} of cluster {}: remove its data directory before it joins anew",
+                membership.raft_id, membership.cluster_id
+            )));
+        }
+        if !self.options().distributed {
+            return Err(Error::conflict("this node is standalone: set \"distributed\": true in its config.json"));
+        }
+        let secret = call.body.secret.as_deref().and_then(Secret::new);
+        self.adopt(wanted.clone(), secret).await.map_err(Error::internal)?;
+        tracing::info!(
+            cluster = wanted.cluster_id,
+            raft_id = wanted.raft_id,
+            leader = call.body.leader.url,
+            "joining a cluster"
+        );
+        if let Err(e) = self.open().await {
+            self.fail(format!("the node joined but raft did not open: {e}"));
+            return Err(Error::internal(e));
+        }
+        Ok(json!({"status": "joined"}))
+    }
+
+    /// Asks the configured peers in turn to register this node, until it is a member.
+    pub async fn ask_peers(self: Arc<Self>, peers: Vec<String>) {
+        let mut stopped = self.stopped();
+        let mut told = None;
+        loop {
+            for url in peers.iter().filter(|url| url.as_str() != self.url()) {
+                if self.identity().membership.is_some() {
+                    return;
+                }
+                if let Err(e) = self.ask_peer(url).await
+                    && told.as_deref() != Some(e.message())
+                {
+                    tracing::info!(peer = url, error = e.message(), "not registered yet, asking on");
+                    told = Some(e.message().to_owned());
+                }
+            }
+            tokio::select! {
+                _ = tokio::time::sleep(ASK_AGAIN) => {}
+                _ = stopped.wait_for(|s| *s != Stop::Running) => return,
+            }
+        }
+    }
+
+    async fn ask_peer(self: &Arc<Self>, url: &str) -> Result<()> {
+        const PATH: &str = "/raft/rpc/register-me";
+        let peer = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
+        let call = Envelope { cluster: String::new(), from: 0, to: 0, body: json!({"url": self.url()}) };
+        // A node without the secret is heard only by a node of the same user on this machine.
+        let asked = if self.secret().is_some() {
+            peer.call_json::<Value>(PATH, &call, Duration::from_secs(5)).await
+        } else {
+            peer.ask::<Value>(PATH, &call).await.map(|(answer, _)| answer)
+        };
+        asked.map(drop).map_err(Error::from)
+    }
+
+    /// Whether one of `peers` belongs to a cluster already; asked before a node makes one of its own.
+    pub async fn find_cluster(self: &Arc<Self>, peers: &[String]) -> Option<String> {
+        for url in peers.iter().filter(|url| url.as_str() != self.url()) {
+            let peer = self.peers.get(&Target { url: url.clone(), raft_id: 0 });
+            let exists = match peer.who().await {
+                Ok(info) => info.cluster_id.is_some(),
+                // It has a secret of its own: so it belongs to something.
+                Err(PeerError::Refused(_)) => true,
+                Err(_) => false,
+            };
+            if exists {
+                return Some(url.clone());
+            }
+        }
+        None
+    }
+}

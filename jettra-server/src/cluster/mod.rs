@@ -1,0 +1,320 @@
+//! The cluster as one node sees it: who it is, how a request reaches the leader, who belongs.
+//!
+//! - [`identity`]: who this node is, on disk
+//! - [`route`]: writes and reads, here or at the leader
+//! - [`membership`]: register, deregister, stop, transfer: gather → compute → act
+//! - [`quorum`]: the computing in the middle
+//! - [`join`]: the joining node's side
+//! - [`roles`]: what the leader writes into `_clusternodes`
+//! - [`view`]: what `GET /api/cluster` and `/api/federated` show
+
+pub mod identity;
+mod join;
+mod membership;
+mod quorum;
+mod roles;
+mod route;
+mod view;
+
+pub use join::JoinRequest;
+pub use membership::ClusterCall;
+pub use quorum::{Quorum, Verdict};
+pub use route::{Call, Forward, Forwarded, Work};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use self::identity::Identity;
+use crate::error::{Error, Result};
+use crate::machine::Machine;
+use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secret, Sessions};
+use crate::raft::{Consensus, LogStore, Member, Settings, StateStore};
+use crate::state::State;
+
+/// What a cluster's node is configured with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where everything lies.
+    pub data_dir: PathBuf,
+    /// The URL at which other nodes and clients reach this one.
+    pub url: String,
+    /// Whether membership calls are open.
+    pub distributed: bool,
+    /// Raft's timings and bounds.
+    pub raft: Settings,
+    /// Bytes of the state's cache.
+    pub cache_bytes: usize,
+    /// Bytes of log kept behind the newest durable point before the next one is made.
+    pub retain_bytes: u64,
+}
+
+/// Why the process should end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// It should not.
+    Running,
+    /// It was asked to.
+    Asked,
+    /// It cannot go on: what happened.
+    Failed(String),
+}
+
+/// A node's place in its cluster.
+pub struct Cluster {
+    options: Options,
+    identity: RwLock<Identity>,
+    /// Clients of the other nodes.
+    pub peers: Arc<Peers>,
+    /// Sessions that other nodes opened with this one.
+    pub sessions: Sessions,
+    secret: RwLock<Option<Secret>>,
+    /// Made by this node and not configured: it may be handed to nodes of the same user.
+    secret_is_ours: RwLock<bool>,
+    consensus: watch::Sender<Option<Arc<Consensus>>>,
+    /// One queue of membership changes.
+    changes: tokio::sync::Mutex<()>,
+    stop: watch::Sender<Stop>,
+    machine: Arc<Machine>,
+    machines: view::MachineCache,
+    stopping: Mutex<roles::Stopping>,
+}
+
+impl Cluster {
+    /// A node that is not a member of anything until [`Cluster::open`].
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn new(
+        options: Options,
+        identity: Identity,
+        secret: Option<Secret>,
+        secret_is_ours: bool,
+        machine: Arc<Machine>,
+    ) -> std::result::Result<Arc<Self>, String> {
+        let peers = Arc::new(Peers::new().map_err(|e| e.to_string())?);
+        let (cluster, id) = identity.membership.as_ref().map_or(("", 0), |m| (m.cluster_id.as_str(), m.raft_id));
+        peers.set_caller(secret.clone(), cluster, id);
+        Ok(Arc::new(Cluster {
+            options,
+            identity: RwLock::new(identity),
+            peers,
+            sessions: Sessions::default(),
+            secret: RwLock::new(secret),
+            secret_is_ours: RwLock::new(secret_is_ours),
+            consensus: watch::Sender::new(None),
+            changes: tokio::sync::Mutex::new(()),
+            stop: watch::Sender::new(Stop::Running),
+            machine,
+            machines: view::MachineCache::default(),
+            stopping: Mutex::default(),
+        }))
+    }
+
+    /// Opens the stores and Raft as the member that the identity names.
+    ///
+    /// # Errors
+    /// I/O errors and damage, as one line.
+    pub async fn open(self: &Arc<Self>) -> std::result::Result<Arc<Consensus>, String> {
+        let identity = self.identity();
+        let membership = identity.membership.ok_or("the node is no member yet")?;
+        let options = self.options.clone();
+        let stores = tokio::task::spawn_blocking(move || {
+            let log = LogStore::open(&options.data_dir.join("log")).map_err(|e| e.to_string())?;
+            let store = StateStore::open(&options.data_dir.join("state"), options.cache_bytes);
+            Ok::<_, String>((log, Arc::new(store.map_err(|e| e.to_string())?)))
+        });
+        let (log, store) = stores.await.map_err(|e| e.to_string())??;
+        self.peers.set_caller(self.secret.read().clone(), &membership.cluster_id, membership.raft_id);
+        let consensus = Consensus::open(
+            membership.raft_id,
+            &membership.cluster_id,
+            &self.options.raft,
+            log,
+            store,
+            self.peers.clone(),
+        )
+        .await?;
+        self.consensus.send_replace(Some(consensus.clone()));
+        tokio::spawn(roles::run(self.clone(), consensus.clone()));
+        tokio::spawn(self.clone().keep_house(consensus.clone()));
+        Ok(consensus)
+    }
+
+    /// Each second: the log's mark, durable points by bytes and time, and a look whether Raft lives.
+    async fn keep_house(self: Arc<Self>, consensus: Arc<Consensus>) {
+        const EVERY: Duration = Duration::from_secs(30);
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut last_point = std::time::Instant::now();
+        let (mut stop, mut disk_then) = (self.stop.subscribe(), consensus.log().disk_bytes());
+        let mut index_then = 0;
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                _ = stop.wait_for(|s| *s != Stop::Running) => return,
+            }
+            let log = consensus.log().clone();
+            match tokio::task::spawn_blocking(move || log.write_mark()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => self.fail(format!("the log's mark could not be written: {e}")),
+                Err(e) => self.fail(e.to_string()),
+            }
+            let picture = consensus.picture();
+            if let Some(why) = picture.halted {
+                return self.fail(why);
+            }
+            let disk = consensus.log().disk_bytes();
+            let grown = disk.saturating_sub(disk_then) >= self.options.retain_bytes / 4;
+            if picture.applied > index_then && (grown || last_point.elapsed() >= EVERY) {
+                consensus.durable_point().await;
+                (last_point, disk_then, index_then) = (std::time::Instant::now(), disk, picture.applied);
+            }
+        }
+    }
+
+    /// Who this node is.
+    pub fn identity(&self) -> Identity {
+        self.identity.read().clone()
+    }
+
+    /// What the node was configured with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// This node's URL.
+    pub fn url(&self) -> &str {
+        &self.options.url
+    }
+
+    /// The running Raft.
+    ///
+    /// # Errors
+    /// `unavailable` while the node waits to be registered or starts: the message says what to do.
+    pub fn consensus(&self) -> Result<Arc<Consensus>> {
+        if *self.stop.borrow() == Stop::Asked {
+            return Err(Error::unavailable("this node is stopping: ask another node"));
+        }
+        self.running().ok_or_else(|| {
+            if self.identity.read().membership.is_some() {
+                return Error::unavailable("this node is starting: try again in a moment");
+            }
+            Error::unavailable(format!(
+                "this node waits to be registered: curl -X POST http://<a member>/api/cluster/register -d '{{\"url\":\"{}\"}}'",
+                self.options.url
+            ))
+        })
+    }
+
+    /// The running Raft, if there is one, also while the node stops.
+    pub fn running(&self) -> Option<Arc<Consensus>> {
+        self.consensus.borrow().clone()
+    }
+
+    /// The state in use.
+    ///
+    /// # Errors
+    /// As [`Cluster::consensus`].
+    pub fn state(&self) -> Result<State> {
+        Ok(self.consensus()?.state())
+    }
+
+    /// The cluster secret, where there is one.
+    pub fn secret(&self) -> Option<Secret> {
+        self.secret.read().clone()
+    }
+
+    /// This node as Raft's membership carries it.
+    pub fn member(&self) -> Member {
+        let identity = self.identity.read();
+        Member { name: identity.name.clone(), url: self.options.url.clone(), incarnation: identity.incarnation.clone() }
+    }
+
+    /// What this node tells of itself after the proof.
+    pub fn info(&self) -> NodeInfo {
+        let identity = self.identity.read();
+        NodeInfo {
+            rpc_version: RPC_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: identity.name.clone(),
+            incarnation: identity.incarnation.clone(),
+            url: self.options.url.clone(),
+            cluster_id: identity.membership.as_ref().map(|m| m.cluster_id.clone()),
+            raft_id: identity.membership.as_ref().map(|m| m.raft_id),
+            distributed: self.options.distributed,
+        }
+    }
+
+    /// Whether the process should end, and why.
+    pub fn stopped(&self) -> watch::Receiver<Stop> {
+        self.stop.subscribe()
+    }
+
+    /// Asks the process to end.
+    pub fn ask_to_stop(&self) {
+        self.stop.send_if_modified(|stop| {
+            let running = *stop == Stop::Running;
+            if running {
+                *stop = Stop::Asked;
+            }
+            running
+        });
+    }
+
+    /// Makes this node member `membership` of a cluster that it begins, with a `secret` where none is configured.
+    ///
+    /// # Errors
+    /// I/O errors, as one line.
+    pub async fn adopt(
+        &self,
+        membership: identity::Membership,
+        secret: Option<Secret>,
+    ) -> std::result::Result<(), String> {
+        let mut identity = self.identity();
+        identity.membership = Some(membership);
+        let (dir, stored, kept) = (self.options.data_dir.clone(), identity.clone(), secret.clone());
+        let storing = tokio::task::spawn_blocking(move || {
+            // The secret first: a member without one could not be told from a stranger.
+            if let Some(secret) = kept {
+                secret.store(&dir.join("secret"))?;
+            }
+            stored.store(&dir)
+        });
+        let stored = storing.await.map_err(|e| e.to_string())?;
+        stored.map_err(|e| format!("the membership could not be kept in {}: {e}", self.options.data_dir.display()))?;
+        if let Some(secret) = secret {
+            *self.secret.write() = Some(secret);
+            *self.secret_is_ours.write() = true;
+        }
+        *self.identity.write() = identity;
+        Ok(())
+    }
+
+    fn fail(&self, why: String) {
+        tracing::error!(why, "this node cannot go on");
+        self.stop.send_if_modified(|stop| {
+            let running = *stop == Stop::Running;
+            if running {
+                *stop = Stop::Failed(why);
+            }
+            running
+        });
+    }
+
+    /// Hands over leadership where this node leads and someone can take it.
+    pub async fn hand_over_before_stop(&self) {
+        if let Some(consensus) = self.running() {
+            self.hand_over(&consensus, Duration::from_secs(2)).await;
+        }
+    }
+
+    /// Stops Raft.
+    pub async fn close(&self) {
+        let Some(consensus) = self.running() else { return };
+        consensus.shutdown().await;
+        self.consensus.send_replace(None);
+    }
+}

@@ -1,0 +1,116 @@
+//! What the leader writes into `_clusternodes`: who leads, who is heard. Written on change only.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jettra_client::wire::{Role, Status};
+
+use super::membership::{SILENT, lag};
+use super::{Cluster, Stop};
+use crate::raft::{Consensus, Picture, ServerState};
+use crate::state::{MemberDoc, NodeChange, NodeName, Op};
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_millis(500);
+/// A node that was asked to stop is INACTIVE for so long at least, though it may still be heard.
+const STOPPING: Duration = Duration::from_secs(8);
+
+/// The nodes that were asked to stop lately, and when.
+pub type Stopping = HashMap<u64, Instant>;
+
+/// Runs on every node; acts where it leads.
+pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut stopped = cluster.stopped();
+    let mut leads_since: Option<(u64, Instant)> = None;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stopped.wait_for(|s| *s != Stop::Running) => return,
+        }
+        let picture = consensus.picture();
+        if picture.state != ServerState::Leader {
+            leads_since = None;
+            continue;
+        }
+        let since = match leads_since {
+            Some((term, since)) if term == picture.term => since,
+            _ => {
+                tracing::info!(term = picture.term, "this node leads");
+                leads_since = Some((picture.term, Instant::now()));
+                Instant::now()
+            }
+        };
+        let docs = consensus.state().members();
+        let stopping = cluster.stopping_now();
+        let nodes = updates(&picture, &docs, since.elapsed(), &stopping);
+        if !nodes.is_empty()
+            && let Err(e) = cluster.command(Op::ClusterUpdateNode { nodes }).await
+        {
+            tracing::debug!(error = %e, "roles were not written, trying again");
+        }
+        promote_left_behind(&cluster, &consensus, &picture).await;
+    }
+}
+
+/// A learner whose promotion broke off with another leader is promoted by this one.
+async fn promote_left_behind(cluster: &Arc<Cluster>, consensus: &Arc<Consensus>, picture: &Picture) {
+    let voters = picture.voters();
+    let left = picture.membership.nodes().map(|(id, _)| *id).find(|id| !voters.contains(id));
+    let Some(id) = left else { return };
+    if lag(picture, id).is_none_or(|lag| lag > 100) {
+        return;
+    }
+    // Someone else's change is under way: it will see to its learner itself.
+    let Ok(_queue) = cluster.changes.try_lock() else { return };
+    if let Err(e) = cluster.promote_when_caught_up(consensus, id).await {
+        tracing::info!(error = %e, raft_id = id, "a learner was not promoted, trying again");
+    }
+}
+
+/// What differs between the documents and what the leader sees.
+fn updates(picture: &Picture, docs: &[MemberDoc], leads_for: Duration, stopping: &Stopping) -> Vec<NodeChange> {
+    let mut changed = Vec::new();
+    for doc in docs {
+        let role = if doc.raft_id == picture.id { Role::Leader } else { Role::Follower };
+        let silence = if doc.raft_id == picture.id {
+            Duration::ZERO
+        } else {
+            picture.silence.get(&doc.raft_id).copied().flatten().unwrap_or(leads_for)
+        };
+        let status = match doc.status {
+            Status::Paused => Status::Paused,
+            now if doc.voter.is_none() => now,
+            Status::Inactive if stopping.contains_key(&doc.raft_id) => Status::Inactive,
+            Status::Inactive if silence >= EVERY * 2 => Status::Inactive,
+            _ if silence >= SILENT => Status::Inactive,
+            _ => Status::Active,
+        };
+        if role != doc.role || status != doc.status {
+            let Ok(id) = NodeName::parse(&doc.id) else { continue };
+            changed.push(NodeChange {
+                id,
+                role: (role != doc.role).then_some(role),
+                status: (status != doc.status).then_some(status),
+                url: None,
+                description: None,
+            });
+        }
+    }
+    changed
+}
+
+impl Cluster {
+    /// Notes that a node was asked to stop.
+    pub(super) fn note_stopping(&self, raft_id: u64) {
+        self.stopping.lock().insert(raft_id, Instant::now());
+    }
+
+    fn stopping_now(&self) -> Stopping {
+        let mut stopping = self.stopping.lock();
+        stopping.retain(|_, since| since.elapsed() < STOPPING);
+        stopping.clone()
+    }
+}

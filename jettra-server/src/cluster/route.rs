@@ -1,0 +1,284 @@
+//! How a request reaches the one who can serve it: here, or at the leader, one hop away.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jettra_client::wire::ErrorCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Cluster, ClusterCall};
+use crate::error::{Error, Result};
+use crate::peers::{PeerError, Target};
+use crate::raft::{Committed, Consensus, Envelope, Member, NotLeader};
+use crate::state::{Command, stamp};
+
+/// What a request may cost and how far it may go.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// In whose name.
+    pub principal: String,
+    /// Until when.
+    pub deadline: Instant,
+    /// Whether another node may be asked.
+    pub forward: bool,
+}
+
+impl Call {
+    /// A call of the node itself.
+    pub fn internal(limit: Duration) -> Self {
+        Call { principal: "_node".to_owned(), deadline: Instant::now() + limit, forward: true }
+    }
+
+    /// How long it may still take.
+    pub fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Work that only the leader does.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Propose this unstamped command.
+    Command(Box<RawValue>),
+    /// Change the membership.
+    Cluster(ClusterCall),
+    /// Confirm leadership (by the lease if true) and tell the read index.
+    ReadIndex(bool),
+}
+
+/// `forward`: work from a node that a client asked, with the client's principal and deadline.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Forward {
+    /// In whose name.
+    pub principal: String,
+    /// Milliseconds that the work may still take.
+    pub limit_ms: u64,
+    /// The work.
+    pub work: Work,
+}
+
+/// What became of forwarded work.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forwarded {
+    /// A command was applied.
+    Committed(Committed),
+    /// A cluster call's answer.
+    Answer(serde_json::Value),
+    /// The index that a read must have applied.
+    ReadIndex(u64),
+}
+
+/// One attempt: done, or who leads instead.
+type Attempt<T> = Result<std::result::Result<T, NotLeader>>;
+
+impl Cluster {
+    /// Proposes `command` where the leader is, and waits until it is applied there.
+    ///
+    /// # Errors
+    /// `busy`, `no_leader`, `not_leader` (forwarding forbidden), `timeout` (outcome unknown).
+    pub async fn write(self: &Arc<Self>, call: &Call, command: &Command) -> Result<Committed> {
+        let unstamped = command.encode_unstamped();
+        // A command with a key is applied once, whatever happens to its answers: so it may be sent again.
+        let repeatable = command.request.is_some();
+        let raw = unstamped.clone();
+        let here = move |consensus: Arc<Consensus>, limit| {
+            let stamped = stamp(&unstamped, crate::clock::now_ms());
+            async move { consensus.propose(stamped?, limit).await }
+        };
+        let text = std::str::from_utf8(&raw).map_err(|e| Error::internal(e.to_string()))?;
+        let work = || Ok(Work::Command(RawValue::from_string(text.to_owned()).map_err(not_json)?));
+        match self.at_leader(call, repeatable, here, work).await? {
+            Reached::Here(committed) => Ok(committed),
+            Reached::There(Forwarded::Committed(committed)) => Ok(committed),
+            Reached::There(_) => Err(wrong_answer()),
+        }
+    }
+
+    /// Runs a cluster call where the leader is.
+    ///
+    /// # Errors
+    /// As [`Cluster::write`], and what the call says.
+    pub async fn cluster_call(self: &Arc<Self>, call: &Call, request: ClusterCall) -> Result<serde_json::Value> {
+        let (node, who) = (self.clone(), call.principal.clone());
+        let local = request.clone();
+        let here = move |consensus, limit| {
+            let (node, who, request) = (node.clone(), who.clone(), local.clone());
+            async move { node.run_cluster_call(consensus, request, &who, limit).await }
+        };
+        let work = || Ok(Work::Cluster(request.clone()));
+        match self.at_leader(call, true, here, work).await? {
+            Reached::Here(answer) => Ok(answer),
+            Reached::There(Forwarded::Answer(answer)) => Ok(answer),
+            Reached::There(_) => Err(wrong_answer()),
+        }
+    }
+
+    /// Waits until this node may serve a linearizable read (or one on the leader's lease).
+    ///
+    /// # Errors
+    /// `no_leader` when the leader cannot be reached or this node does not catch up in time.
+    pub async fn ready_to_read(self: &Arc<Self>, call: &Call, lease: bool) -> Result<()> {
+        let consensus = self.consensus()?;
+        let node = self.clone();
+        let shared = Call { deadline: call.deadline.max(Instant::now() + Duration::from_secs(10)), ..call.clone() };
+        let round = move || {
+            let (node, shared) = (node.clone(), shared.clone());
+            async move { node.ask_read_index(&shared, lease).await }
+        };
+        let asked = tokio::time::timeout(call.left(), consensus.share_read(lease, round)).await;
+        let index = asked.map_err(|_| Error::no_leader("the leader could not be confirmed in time: try again"))??;
+        if consensus.wait_applied(index, call.left()).await {
+            return Ok(());
+        }
+        Err(Error::no_leader(format!(
+            "this node has applied index {} of {index} and did not catch up in time: try again, or ask another node",
+            consensus.applied_index()
+        ))
+        .with("appliedIndex", consensus.applied_index()))
+    }
+
+    async fn ask_read_index(self: &Arc<Self>, call: &Call, lease: bool) -> Result<u64> {
+        let here = move |consensus: Arc<Consensus>, _| async move { consensus.read_index(lease).await };
+        match self.at_leader(call, true, here, || Ok(Work::ReadIndex(lease))).await? {
+            Reached::Here(index) => Ok(index),
+            Reached::There(Forwarded::ReadIndex(index)) => Ok(index),
+            Reached::There(_) => Err(wrong_answer()),
+        }
+    }
+
+    /// Does work that another node forwarded: here, or not at all.
+    ///
+    /// # Errors
+    /// `not_leader`, with the leader's id where known, and what the work says.
+    pub async fn do_forwarded(self: &Arc<Self>, forward: Forward) -> Result<Forwarded> {
+        let consensus = self.consensus()?;
+        let limit = Duration::from_millis(forward.limit_ms.min(600_000));
+        let done = match forward.work {
+            Work::Command(raw) => {
+                let stamped = stamp(raw.get().as_bytes(), crate::clock::now_ms())?;
+                consensus.propose(stamped, limit).await?.map(Forwarded::Committed)
+            }
+            Work::Cluster(request) => {
+                let done = self.run_cluster_call(consensus, request, &forward.principal, limit).await?;
+                done.map(Forwarded::Answer)
+            }
+            Work::ReadIndex(lease) => consensus.read_index(lease).await?.map(Forwarded::ReadIndex),
+        };
+        done.map_err(|not| not_leader(&not))
+    }
+
+    /// Tries `here` until it is done; where this node does not lead, sends `work` to who does.
+    async fn at_leader<T, F, Fut>(
+        self: &Arc<Self>,
+        call: &Call,
+        repeatable: bool,
+        here: F,
+        work: impl Fn() -> Result<Work>,
+    ) -> Result<Reached<T>>
+    where
+        F: Fn(Arc<Consensus>, Duration) -> Fut,
+        Fut: Future<Output = Attempt<T>>,
+    {
+        let consensus = self.consensus()?;
+        let mut last: Option<String> = None;
+        loop {
+            let left = call.left();
+            if left.is_zero() {
+                let why = last.map(|why| format!(" ({why})")).unwrap_or_default();
+                return Err(Error::no_leader(format!("no leader within the time limit{why}: try again")));
+            }
+            let not = match here(consensus.clone(), left).await {
+                Ok(Ok(done)) => return Ok(Reached::Here(done)),
+                Ok(Err(not)) => not,
+                Err(e) if repeatable && may_repeat(&e) => {
+                    last = Some(e.message().to_owned());
+                    consensus.changed(Duration::from_millis(20)).await;
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            if !call.forward {
+                return Err(not_leader(&not));
+            }
+            match not.leader {
+                Some((id, member)) if id != consensus.id() => {
+                    match self.send(&consensus, id, &member, call, work()?).await {
+                        Ok(done) => return Ok(Reached::There(done)),
+                        Err(PeerError::Refused(e)) if !(repeatable && may_repeat(&e)) && !never_begun(&e) => {
+                            return Err(e);
+                        }
+                        Err(PeerError::NoAnswer { url, why }) if !repeatable => {
+                            return Err(Error::timeout(format!(
+                                "the write may or may not have happened (no answer from the leader at {url}: {why}): \
+                                 read before you repeat it, or repeat it with the same Idempotency-Key"
+                            )));
+                        }
+                        Err(e) => last = Some(e.to_string()),
+                    }
+                }
+                _ => last = Some("no leader is known".to_owned()),
+            }
+            consensus.changed(Duration::from_millis(20).min(call.left())).await;
+        }
+    }
+
+    async fn send(
+        &self,
+        consensus: &Consensus,
+        id: u64,
+        member: &Member,
+        call: &Call,
+        work: Work,
+    ) -> std::result::Result<Forwarded, PeerError> {
+        let peer = self.peers.get(&Target { url: member.url.clone(), raft_id: id });
+        let limit = call.left();
+        let path = if matches!(work, Work::ReadIndex(_)) { "/raft/rpc/read-index" } else { "/raft/rpc/forward" };
+        let envelope = Envelope {
+            cluster: consensus.cluster().to_owned(),
+            from: consensus.id(),
+            to: id,
+            body: Forward {
+                principal: call.principal.clone(),
+                limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+                work,
+            },
+        };
+        // A read's round is repeated anyway: it must not hang on a leader that has just gone.
+        let limit = if path == "/raft/rpc/read-index" { limit.min(Duration::from_secs(1)) } else { limit };
+        peer.call_json(path, &envelope, limit).await
+    }
+}
+
+enum Reached<T> {
+    Here(T),
+    There(Forwarded),
+}
+
+/// Errors after which a repeatable request is simply tried again.
+fn may_repeat(e: &Error) -> bool {
+    matches!(e.code(), ErrorCode::Timeout | ErrorCode::NoLeader | ErrorCode::NotLeader | ErrorCode::Unavailable)
+}
+
+/// Errors that say that nothing was done.
+fn never_begun(e: &Error) -> bool {
+    matches!(e.code(), ErrorCode::NotLeader | ErrorCode::Unavailable)
+}
+
+fn not_leader(not: &NotLeader) -> Error {
+    let error = Error::new(ErrorCode::NotLeader, "this node does not lead: send the request to the leader");
+    match &not.leader {
+        Some((_, member)) => error.with("leader", member.name.clone()).with("leaderUrl", member.url.clone()),
+        None => error,
+    }
+}
+
+fn not_json(e: serde_json::Error) -> Error {
+    Error::internal(format!("a command that is no JSON: {e}"))
+}
+
+fn wrong_answer() -> Error {
+    Error::internal("the leader answered with something else than was asked")
+}

@@ -1,0 +1,460 @@
+//! Raft for the rest of the node: propose a command, confirm a read, change the membership.
+//!
+//! Whatever openraft calls its errors ends here: what comes out is for the caller of the API.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use openraft::Instant as _;
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::{ChangeMembers, ReadPolicy, ServerState, SnapshotPolicy};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, watch};
+
+use super::log::LogStore;
+use super::machine::Machine;
+use super::network::Network;
+use super::read_gate::ReadGate;
+use super::store::StateStore;
+use super::types::{Member, Proposal, Raft, StoredMembership, TypeConfig};
+use crate::error::{Error, Result};
+use crate::peers::Peers;
+use crate::state::{Outcome, State};
+
+/// How long a round of read confirmation may take.
+const READ_ROUND: Duration = Duration::from_secs(2);
+
+/// Raft's timings and bounds.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Between heartbeats.
+    pub heartbeat: Duration,
+    /// The shortest silence of a leader that starts an election.
+    pub election_min: Duration,
+    /// The longest.
+    pub election_max: Duration,
+    /// Entries kept in the log behind a durable point, for followers that are behind.
+    pub retain_entries: u64,
+    /// Bytes of commands that may be under way at once.
+    pub in_flight_bytes: usize,
+}
+
+/// A command that was applied.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Committed {
+    /// Its log index.
+    pub index: u64,
+    /// What it came to.
+    pub outcome: Outcome,
+}
+
+/// This node does not lead.
+#[derive(Debug, Clone)]
+pub struct NotLeader {
+    /// Who does, where known.
+    pub leader: Option<(u64, Member)>,
+}
+
+/// Raft's own numbers at one moment.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// This node's Raft id.
+    pub id: u64,
+    /// Its part.
+    pub state: ServerState,
+    /// The current term.
+    pub term: u64,
+    /// The leader's Raft id, where known.
+    pub leader: Option<u64>,
+    /// Index of the last log entry.
+    pub last: u64,
+    /// Index of the last entry known to be committed.
+    pub committed: u64,
+    /// Index of the last entry applied.
+    pub applied: u64,
+    /// Index of the entry that the last durable point covers.
+    pub snapshot: u64,
+    /// Members and voters.
+    pub membership: Arc<StoredMembership>,
+    /// On the leader: the last index on each peer's disk.
+    pub matched: BTreeMap<u64, u64>,
+    /// On the leader: the time since each peer was last heard.
+    pub silence: BTreeMap<u64, Option<Duration>>,
+    /// Whether Raft has stopped because of an error.
+    pub halted: Option<String>,
+}
+
+impl Picture {
+    /// The voters' Raft ids.
+    pub fn voters(&self) -> Vec<u64> {
+        self.membership.voter_ids().collect()
+    }
+
+    /// The member with Raft id `id`.
+    pub fn member(&self, id: u64) -> Option<&Member> {
+        self.membership.get_node(&id)
+    }
+}
+
+/// A running Raft.
+pub struct Consensus {
+    raft: Raft,
+    store: Arc<StateStore>,
+    log: LogStore,
+    id: u64,
+    cluster: String,
+    applied: watch::Receiver<u64>,
+    confirmed: ReadGate,
+    leased: ReadGate,
+    in_flight: Arc<Semaphore>,
+    election_max: Duration,
+    /// Until then a node with earlier state votes for nobody and serves no lease read.
+    quiet_until: Instant,
+}
+
+const KIB: usize = 1 << 10;
+
+impl Consensus {
+    /// Opens Raft as member `id` of `cluster`.
+    ///
+    /// # Errors
+    /// What openraft's start says: I/O errors or damage.
+    pub async fn open(
+        id: u64,
+        cluster: &str,
+        settings: &Settings,
+        log: LogStore,
+        store: Arc<StateStore>,
+        peers: Arc<Peers>,
+    ) -> std::result::Result<Arc<Self>, String> {
+        let config = openraft::Config {
+            cluster_name: cluster.to_owned(),
+            heartbeat_interval: millis(settings.heartbeat),
+            election_timeout_min: millis(settings.election_min),
+            election_timeout_max: millis(settings.election_max),
+            enable_pre_vote: Some(true),
+            enable_leader_restore: Some(false),
+            install_snapshot_timeout: 60_000,
+            max_payload_entries: 4096,
+            replication_lag_threshold: settings.retain_entries.saturating_mul(2),
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: settings.retain_entries,
+            purge_batch_size: 1024,
+            backoff: "50ms 100ms 200ms ...500ms".to_owned(),
+            ..openraft::Config::default()
+        };
+        let config = Arc::new(config.validate().map_err(|e| e.to_string())?);
+        let had_state = !log.is_pristine();
+        let (applied_tx, applied) = watch::channel(0);
+        let machine = Machine::new(store.clone(), Some(log.clone()), applied_tx);
+        let network = Network::new(peers, cluster.to_owned(), id);
+        let raft = Raft::new(id, config, network, log.clone(), machine).await.map_err(|e| e.to_string())?;
+        let quiet = if had_state { settings.election_max } else { Duration::ZERO };
+        Ok(Arc::new(Consensus {
+            raft,
+            store,
+            log,
+            id,
+            cluster: cluster.to_owned(),
+            applied,
+            confirmed: ReadGate::default(),
+            leased: ReadGate::default(),
+            in_flight: Arc::new(Semaphore::new((settings.in_flight_bytes / KIB).min(Semaphore::MAX_PERMITS))),
+            election_max: settings.election_max,
+            quiet_until: Instant::now() + quiet,
+        }))
+    }
+
+    /// Makes this node the first and only member of a new cluster. Does nothing on a node that has state.
+    ///
+    /// # Errors
+    /// What openraft says.
+    pub async fn initialize(&self, member: Member) -> std::result::Result<(), String> {
+        if self.raft.is_initialized().await.map_err(|e| e.to_string())? {
+            return Ok(());
+        }
+        self.raft.initialize(BTreeMap::from([(self.id, member)])).await.map_err(|e| e.to_string())
+    }
+
+    /// This node's Raft id.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The cluster's id.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The state in use.
+    pub fn state(&self) -> State {
+        self.store.state()
+    }
+
+    /// The log.
+    pub fn log(&self) -> &LogStore {
+        &self.log
+    }
+
+    /// Where received snapshots grow.
+    pub fn store(&self) -> &Arc<StateStore> {
+        &self.store
+    }
+
+    /// openraft's handle, for the incoming calls of Raft.
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// Whether this node is still too young to vote or to serve a lease read.
+    pub fn is_quiet(&self) -> bool {
+        Instant::now() < self.quiet_until
+    }
+
+    /// The longest election time-out.
+    pub fn election_max(&self) -> Duration {
+        self.election_max
+    }
+
+    /// Index of the last entry applied.
+    pub fn applied_index(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// Waits until the entry at `index` is applied here; false when `limit` runs out before.
+    pub async fn wait_applied(&self, index: u64, limit: Duration) -> bool {
+        let mut applied = self.applied.clone();
+        if *applied.borrow() >= index {
+            return true;
+        }
+        matches!(tokio::time::timeout(limit, applied.wait_for(|at| *at >= index)).await, Ok(Ok(_)))
+    }
+
+    /// Raft's numbers now.
+    pub fn picture(&self) -> Picture {
+        let m = self.raft.metrics().borrow_watched().clone();
+        let matched = m.replication.unwrap_or_default();
+        let heard = m.heartbeat.unwrap_or_default();
+        Picture {
+            id: self.id,
+            state: m.state,
+            term: m.current_term,
+            leader: m.current_leader,
+            last: m.last_log_index.unwrap_or(0),
+            committed: m.cluster_committed.map_or(0, |id| id.index),
+            applied: m.last_applied.map_or(0, |id| id.index),
+            snapshot: m.snapshot.map_or(0, |id| id.index),
+            membership: m.membership_config,
+            matched: matched.into_iter().map(|(id, at)| (id, at.map_or(0, |at| at.index))).collect(),
+            silence: heard.into_iter().map(|(id, at)| (id, at.map(|at| at.elapsed()))).collect(),
+            halted: m.running_state.err().map(|e| e.to_string()),
+        }
+    }
+
+    /// This node's part, and the leader where known: cheap enough for every request.
+    pub fn standing(&self) -> (ServerState, Option<(String, String)>) {
+        let m = self.raft.server_metrics().borrow_watched().clone();
+        let leader = m.current_leader.and_then(|id| m.membership_config.get_node(&id).cloned());
+        (m.state, leader.map(|l| (l.name, l.url)))
+    }
+
+    /// Waits for any change of Raft's numbers, at most for `limit`.
+    pub async fn changed(&self, limit: Duration) {
+        let mut metrics = self.raft.server_metrics();
+        // Running out of time is as good a reason to look again as a change.
+        drop(tokio::time::timeout(limit, metrics.changed()).await);
+    }
+
+    /// Proposes a stamped command here, on the leader.
+    ///
+    /// # Errors
+    /// Outer: `busy`, or `timeout` when the outcome is unknown. Inner: this node does not lead, and
+    /// nothing was proposed.
+    pub async fn propose(&self, command: Bytes, limit: Duration) -> Result<std::result::Result<Committed, NotLeader>> {
+        let size = u32::try_from(command.len().div_ceil(KIB)).unwrap_or(u32::MAX);
+        let Ok(_room) = self.in_flight.clone().try_acquire_many_owned(size) else {
+            return Err(Error::busy("too many bytes of writes are under way: try again in a moment"));
+        };
+        let raft = self.raft.clone();
+        // A task of its own: giving up waiting must not drop the write between its steps.
+        let write = tokio::spawn(async move {
+            let _room = _room;
+            raft.client_write(Proposal(command)).await
+        });
+        let Ok(written) = tokio::time::timeout(limit, write).await else {
+            return Err(unknown_outcome("no majority confirmed it in time"));
+        };
+        match written.map_err(|e| unknown_outcome(&e.to_string()))? {
+            Ok(done) => {
+                let outcome = done.data.0.ok_or_else(|| Error::internal("a command was applied without an outcome"))?;
+                Ok(Ok(Committed { index: done.log_id.index, outcome }))
+            }
+            Err(e) => not_leader(e).map(Err),
+        }
+    }
+
+    /// The index that a read must have applied to be linearizable, confirmed by a majority (or by
+    /// the leader's lease), asked here on the leader.
+    ///
+    /// # Errors
+    /// Outer: no majority answered. Inner: this node does not lead.
+    pub async fn read_index(&self, lease: bool) -> Result<std::result::Result<u64, NotLeader>> {
+        if lease && self.is_quiet() {
+            return Err(Error::no_leader("this node has just started and holds no lease yet: try again in a moment"));
+        }
+        let policy = if lease { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex };
+        let asked = tokio::time::timeout(READ_ROUND, self.raft.get_read_linearizer(policy)).await;
+        match asked.map_err(|_| Error::no_leader("no majority confirmed the leader in time"))? {
+            Ok(linearizer) => Ok(Ok(linearizer.read_log_id().index())),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(f))) => Ok(Err(f.into())),
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(e))) => {
+                Err(Error::no_leader(format!("no majority confirmed the leader: {e}")))
+            }
+            Err(RaftError::Fatal(e)) => Err(halted(&e.to_string())),
+        }
+    }
+
+    /// Shares one round of `round` among the reads that wait for one.
+    ///
+    /// # Errors
+    /// What the round says.
+    pub async fn share_read<F, Fut>(&self, lease: bool, round: F) -> Result<u64>
+    where
+        F: Fn() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<u64>> + Send + 'static,
+    {
+        let gate = if lease { &self.leased } else { &self.confirmed };
+        gate.pass(round).await
+    }
+
+    /// Adds a node that replicates and does not vote. Idempotent.
+    ///
+    /// # Errors
+    /// As [`Consensus::propose`].
+    pub async fn add_learner(&self, id: u64, member: Member, limit: Duration) -> Result<()> {
+        let raft = self.raft.clone();
+        self.change(limit, async move { raft.add_learner(id, member, false).await }).await
+    }
+
+    /// Makes a learner a voter. Idempotent.
+    ///
+    /// # Errors
+    /// As [`Consensus::propose`].
+    pub async fn promote(&self, id: u64, limit: Duration) -> Result<()> {
+        let raft = self.raft.clone();
+        let change = ChangeMembers::AddVoterIds([id].into());
+        self.change(limit, async move { raft.change_membership(change, true).await }).await
+    }
+
+    /// Removes a member, voter or not. Idempotent.
+    ///
+    /// # Errors
+    /// As [`Consensus::propose`].
+    pub async fn remove(&self, id: u64, limit: Duration) -> Result<()> {
+        let picture = self.picture();
+        let change = if picture.voters().contains(&id) {
+            ChangeMembers::RemoveVoters([id].into())
+        } else if picture.member(id).is_some() {
+            ChangeMembers::RemoveNodes([id].into())
+        } else {
+            return Ok(());
+        };
+        let raft = self.raft.clone();
+        self.change(limit, async move { raft.change_membership(change, false).await }).await
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        change: impl Future<Output = std::result::Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>>
+        + Send
+        + 'static,
+    ) -> Result<()> {
+        let changed = tokio::time::timeout(limit, tokio::spawn(change)).await;
+        let changed = changed.map_err(|_| unknown_outcome("no majority confirmed the change of membership in time"))?;
+        match changed.map_err(|e| unknown_outcome(&e.to_string()))? {
+            Ok(_) => Ok(()),
+            Err(e) => {
+                let lost = not_leader(e)?;
+                Err(Error::no_leader(format!("leadership was lost during the change of membership: {lost:?}")))
+            }
+        }
+    }
+
+    /// Hands leadership to `target` and waits until someone else leads, at most for `limit`.
+    /// Returns whether it happened.
+    pub async fn transfer(&self, target: u64, limit: Duration) -> bool {
+        if let Err(e) = self.raft.trigger().transfer_leader(target).await {
+            tracing::warn!(error = %e, target, "leadership could not be handed over");
+            return false;
+        }
+        let deadline = Instant::now() + limit;
+        loop {
+            let picture = self.picture();
+            if picture.leader.is_some_and(|leader| leader != self.id) {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            self.changed(left.min(Duration::from_millis(50))).await;
+        }
+    }
+
+    /// Makes a durable point; openraft then purges what the log need not keep.
+    pub async fn durable_point(&self) {
+        if let Err(e) = self.raft.trigger().snapshot().await {
+            tracing::warn!(error = %e, "no durable point: raft has stopped");
+        }
+    }
+
+    /// Stops Raft and waits until its tasks have ended.
+    pub async fn shutdown(&self) {
+        if let Err(e) = self.raft.shutdown().await {
+            tracing::warn!(error = %e, "raft did not stop cleanly");
+        }
+        let log = self.log.clone();
+        match tokio::task::spawn_blocking(move || log.write_mark()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::warn!(error = %e, "the log's mark could not be written"),
+            Err(e) => tracing::warn!(error = %e, "the log's mark could not be written"),
+        }
+    }
+}
+
+impl From<ForwardToLeader<TypeConfig>> for NotLeader {
+    fn from(f: ForwardToLeader<TypeConfig>) -> Self {
+        NotLeader { leader: f.leader_id.zip(f.leader_node) }
+    }
+}
+
+/// Tells apart what was surely not proposed from what may have been.
+fn not_leader(e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Result<NotLeader> {
+    match e {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(f)) => Ok(f.into()),
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(e)) => {
+            Err(Error::conflict(format!("the membership cannot change now: {e}")))
+        }
+        RaftError::APIError(e) => Err(unknown_outcome(&e.to_string())),
+        RaftError::Fatal(e) => Err(unknown_outcome(&e.to_string())),
+    }
+}
+
+fn unknown_outcome(why: &str) -> Error {
+    Error::timeout(format!(
+        "the write may or may not have happened ({why}): read before you repeat it, or repeat it with the same Idempotency-Key"
+    ))
+}
+
+fn halted(why: &str) -> Error {
+    Error::unavailable(format!("this node has stopped ({why}): see its log, and ask another node"))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,169 @@
+//! The called side of Raft's calls: checked, then handed to openraft.
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use openraft::raft::{TransferLeaderRequest, VoteRequest};
+use openraft::storage::Snapshot;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use super::consensus::Consensus;
+use super::machine::SnapshotData;
+use super::snapshot::{Head, Reader};
+use super::types::TypeConfig;
+use super::wire::{Envelope, decode_append};
+use crate::error::{Error, Result};
+use crate::peers::Key;
+use crate::state::{Importer, State};
+
+/// Refuses a call that is not between members of this cluster, before openraft sees it.
+///
+/// # Errors
+/// `conflict`, naming what does not match. Each refusal is counted.
+pub fn check<T>(consensus: &Consensus, call: &Envelope<T>, proved: u64) -> Result<()> {
+    let refuse = |reason: &'static str, message: String| {
+        metrics::counter!("jettra_rpc_refused_total", "reason" => reason).increment(1);
+        Err(Error::conflict(message))
+    };
+    if call.cluster != consensus.cluster() {
+        return refuse(
+            "cluster",
+            format!("this node belongs to cluster {}, not {}", consensus.cluster(), call.cluster),
+        );
+    }
+    if call.to != consensus.id() {
+        return refuse("target", format!("this node has raft id {}, not {}", consensus.id(), call.to));
+    }
+    if call.from != proved {
+        return refuse("sender", format!("raft id {} was proved, not {}", proved, call.from));
+    }
+    Ok(())
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<Envelope<T>> {
+    serde_json::from_slice(body).map_err(|e| Error::bad_request(format!("not a call of this version: {e}")))
+}
+
+fn answer(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|e| Error::internal(e.to_string()))
+}
+
+fn stopped(e: impl std::fmt::Display) -> Error {
+    Error::unavailable(format!("raft has stopped on this node: {e}"))
+}
+
+/// Answers `append`, `vote`, `pre-vote` or `transfer` from the node that proved Raft id `proved`.
+///
+/// # Errors
+/// `bad_request`, `conflict`, `unavailable`; `unsupported` for other calls.
+pub async fn call(consensus: &Consensus, name: &str, body: &Bytes, proved: u64) -> Result<Vec<u8>> {
+    let raft = consensus.raft();
+    match name {
+        "append" => {
+            let call =
+                decode_append(body).map_err(|e| Error::bad_request(format!("not an append of this version: {e}")))?;
+            check(consensus, &call, proved)?;
+            answer(&raft.append_entries(call.body).await.map_err(stopped)?)
+        }
+        "vote" => {
+            let call = parse::<VoteRequest<TypeConfig>>(body)?;
+            check(consensus, &call, proved)?;
+            may_vote(consensus, &call.body)?;
+            answer(&raft.vote(call.body).await.map_err(stopped)?)
+        }
+        "pre-vote" => {
+            let call = parse::<VoteRequest<TypeConfig>>(body)?;
+            check(consensus, &call, proved)?;
+            may_vote(consensus, &call.body)?;
+            answer(&raft.pre_vote(call.body).await.map_err(stopped)?)
+        }
+        "transfer" => {
+            let call = parse::<TransferLeaderRequest<TypeConfig>>(body)?;
+            check(consensus, &call, proved)?;
+            answer(&raft.handle_transfer_leader(call.body).await.map_err(stopped)?)
+        }
+        other => Err(Error::new(
+            jettra_client::wire::ErrorCode::Unsupported,
+            format!("this version knows no call named {other:?}"),
+        )),
+    }
+}
+
+/// A restarted node may have promised the leader's lease before: it waits one election time-out.
+fn may_vote(consensus: &Consensus, request: &VoteRequest<TypeConfig>) -> Result<()> {
+    if consensus.is_quiet() && !request.leadership_transfer {
+        return Err(Error::unavailable("this node has just started and votes in a moment"));
+    }
+    Ok(())
+}
+
+/// Receives a snapshot: a fresh engine is filled beside the one in use, then openraft installs it.
+/// `admit` checks the head as a call and gives the session's key.
+///
+/// # Errors
+/// `bad_request` for a stream that breaks off or is damaged; the state in use is untouched then.
+pub async fn snapshot<S, E>(
+    consensus: &Consensus,
+    mut body: S,
+    admit: impl FnOnce(&[u8]) -> Result<(Key, u64, u64)>,
+) -> Result<(Vec<u8>, Key, u64)>
+where
+    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    let mut reader = Reader::default();
+    let head = loop {
+        if let Some(head) = reader.head().map_err(Error::bad_request)? {
+            break head;
+        }
+        reader.push(&next(&mut body).await?.ok_or_else(|| Error::bad_request("the snapshot broke off"))?);
+    };
+    let (key, sequence, proved) = admit(&head)?;
+    let call: Envelope<Head> = parse(&head)?;
+    check(consensus, &call, proved)?;
+    let head = call.body;
+    head.check().map_err(Error::bad_request)?;
+    tracing::info!(from = proved, at = ?head.meta.last_log_id.map(|id| id.index), "receiving a snapshot");
+
+    let (pieces, mut incoming) = mpsc::channel::<Bytes>(8);
+    let store = consensus.store().clone();
+    let chunk_key = key.clone();
+    let import = tokio::task::spawn_blocking(move || -> std::result::Result<(u64, State), String> {
+        let fresh = store.fresh().map_err(|e| e.to_string())?;
+        let mut importer = Importer::new(fresh.engine.clone()).map_err(|e| e.to_string())?;
+        reader.import(&chunk_key, sequence, &mut importer)?;
+        while let Some(piece) = incoming.blocking_recv() {
+            reader.push(&piece);
+            reader.import(&chunk_key, sequence, &mut importer)?;
+        }
+        if !reader.is_complete() {
+            return Err("the snapshot broke off".into());
+        }
+        importer.finish().map_err(|e| e.to_string())?;
+        let state = State::open(fresh.engine.clone()).map_err(|e| e.to_string())?;
+        Ok((fresh.generation(), state))
+    });
+    while let Some(piece) = next(&mut body).await? {
+        if pieces.send(piece).await.is_err() {
+            break; // the importer ended early and says why
+        }
+    }
+    drop(pieces);
+    let imported = import.await.map_err(|e| Error::internal(e.to_string()))?;
+    let (generation, state) = imported.map_err(Error::bad_request)?;
+    let snapshot = Snapshot { meta: head.meta, snapshot: SnapshotData::Received { generation, state } };
+    let installed = consensus.raft().install_full_snapshot(head.vote, snapshot).await.map_err(stopped)?;
+    Ok((answer(&installed)?, key, sequence))
+}
+
+async fn next<S, E>(body: &mut S) -> Result<Option<Bytes>>
+where
+    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    let idle = std::time::Duration::from_secs(30);
+    let piece = tokio::time::timeout(idle, body.next()).await;
+    let piece = piece.map_err(|_| Error::bad_request("the snapshot stopped for 30 s"))?;
+    piece.transpose().map_err(|e| Error::bad_request(format!("the snapshot broke off: {e}")))
+}

@@ -1,0 +1,28 @@
+//! Consensus: openraft's glue. Nothing of openraft is named outside this module.
+//!
+//! - [`types`]: what openraft is told about our cluster
+//! - [`log`]: the log on disk, over the crate `raft-log`
+//! - [`store`], [`machine`]: the state on disk and openraft's state machine over it
+//! - [`snapshot`], [`wire`], [`network`]: what travels between nodes
+//! - [`incoming`]: the called side of it
+//! - [`consensus`]: what the rest of the node sees
+
+mod consensus;
+pub mod incoming;
+mod log;
+mod machine;
+mod network;
+mod read_gate;
+mod snapshot;
+mod store;
+#[cfg(test)]
+mod suite;
+mod types;
+mod wire;
+
+pub use consensus::{Committed, Consensus, NotLeader, Picture, Settings};
+pub use log::LogStore;
+pub use openraft::ServerState;
+pub use store::StateStore;
+pub use types::Member;
+pub use wire::Envelope;

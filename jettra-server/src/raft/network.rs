@@ -1,0 +1,169 @@
+//! openraft's outgoing calls, over [`crate::peers`].
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use super::machine::SnapshotData;
+use super::snapshot;
+use super::types::{Member, SnapshotOf, TypeConfig, Vote};
+use super::wire::{Envelope, encode_append};
+use crate::peers::{Peer, PeerError, Peers, Target};
+
+type RpcError = RPCError<TypeConfig>;
+
+/// A snapshot's receiver that takes nothing for so long is given up.
+const SNAPSHOT_IDLE: Duration = Duration::from_secs(30);
+/// An append may take this long: its follower writes up to 4 MiB to disk before it answers.
+const APPEND: Duration = Duration::from_secs(5);
+
+/// Makes a client for each peer.
+pub struct Network {
+    peers: Arc<Peers>,
+    cluster: String,
+    id: u64,
+}
+
+impl Network {
+    /// The network as node `id` of `cluster` sees it.
+    pub fn new(peers: Arc<Peers>, cluster: String, id: u64) -> Self {
+        Network { peers, cluster, id }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
+        let peer = self.peers.get(&Target { url: node.url.clone(), raft_id: target });
+        Connection { peer, cluster: self.cluster.clone(), from: self.id, to: target }
+    }
+}
+
+/// The client of one peer.
+pub struct Connection {
+    peer: Arc<Peer>,
+    cluster: String,
+    from: u64,
+    to: u64,
+}
+
+impl Connection {
+    async fn call<T: DeserializeOwned>(&self, path: &str, body: impl Serialize, ttl: Duration) -> Result<T, RpcError> {
+        let call = Envelope { cluster: self.cluster.clone(), from: self.from, to: self.to, body };
+        self.peer.call_json(path, &call, ttl).await.map_err(rpc_error)
+    }
+}
+
+/// Connection refused makes openraft back off; all else it tries again.
+fn rpc_error(e: PeerError) -> RpcError {
+    match e {
+        PeerError::Unreachable { .. } | PeerError::Unproved(_) => RPCError::Unreachable(Unreachable::new(&e)),
+        PeerError::NoAnswer { .. } | PeerError::Refused(_) => RPCError::Network(NetworkError::new(&e)),
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Connection {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        let ttl = if rpc.entries.is_empty() { option.hard_ttl() } else { option.hard_ttl().max(APPEND) };
+        let body = encode_append(&self.cluster, self.from, self.to, &rpc)
+            .map_err(|e| RPCError::Network(NetworkError::new(&e)))?;
+        let answer = self.peer.call("/raft/rpc/append", body, ttl).await.map_err(rpc_error)?;
+        serde_json::from_slice(&answer).map_err(|e| RPCError::Network(NetworkError::new(&e)))
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        self.call("/raft/rpc/vote", rpc, option.hard_ttl()).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        self.call("/raft/rpc/pre-vote", rpc, option.hard_ttl()).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
+        self.call("/raft/rpc/transfer", req, option.hard_ttl()).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let SnapshotData::View(view) = snapshot.snapshot else {
+            let e = std::io::Error::other("only a pinned view can be sent");
+            return Err(StreamingError::Unreachable(Unreachable::new(&e)));
+        };
+        let head = Envelope {
+            cluster: self.cluster.clone(),
+            from: self.from,
+            to: self.to,
+            body: snapshot::Head::new(vote, snapshot.meta),
+        };
+        let head = serde_json::to_vec(&head).map_err(|e| StreamingError::Network(NetworkError::new(&e)))?;
+        let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
+        tracing::info!(to = self.to, "sending a snapshot");
+        let sent = self.peer.stream("/raft/rpc/snapshot", &head, |key, sequence| {
+            let framed = snapshot::frame_head(&head);
+            tokio::task::spawn_blocking(move || {
+                let (state, pin) = *view;
+                let runtime = tokio::runtime::Handle::current();
+                let send = |bytes: Bytes| {
+                    let idle = async { tokio::time::timeout(SNAPSHOT_IDLE, sender.send(Ok(bytes))).await };
+                    matches!(runtime.block_on(idle), Ok(Ok(())))
+                };
+                if !send(framed) {
+                    return;
+                }
+                if let Err(e) = snapshot::write(&state, &pin, &key, sequence, send) {
+                    tracing::error!(error = %e, "reading the snapshot's view failed");
+                }
+            });
+            let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+                receiver.recv().await.map(|chunk| (chunk, receiver))
+            });
+            reqwest::Body::wrap_stream(stream)
+        });
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            answer = sent => {
+                let answer = answer.map_err(|e| match rpc_error(e) {
+                    RPCError::Unreachable(e) => StreamingError::Unreachable(e),
+                    other => StreamingError::Network(NetworkError::new(&other)),
+                })?;
+                serde_json::from_slice(&answer).map_err(|e| StreamingError::Network(NetworkError::new(&e)))
+            }
+        }
+    }
+}

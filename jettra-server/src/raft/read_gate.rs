@@ -1,0 +1,115 @@
+//! One confirmation of leadership for all reads that wait for one.
+//!
+//! A read may use only a confirmation that was asked for after the read arrived. So those that
+//! arrive while one is under way share the next.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::error::Result;
+
+type Answer = Option<Result<u64>>;
+
+#[derive(Default)]
+struct Rounds {
+    running: bool,
+    next: Option<watch::Sender<Answer>>,
+}
+
+/// Joins reads into rounds.
+#[derive(Clone, Default)]
+pub struct ReadGate {
+    rounds: Arc<Mutex<Rounds>>,
+}
+
+impl ReadGate {
+    /// The read index of a round that begins after this call; `round` asks for one.
+    ///
+    /// # Errors
+    /// What the round says.
+    pub async fn pass<F, Fut>(&self, round: F) -> Result<u64>
+    where
+        F: Fn() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<u64>> + Send + 'static,
+    {
+        let mut answer = {
+            let mut rounds = self.rounds.lock();
+            let answer = rounds.next.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
+            if !rounds.running {
+                rounds.running = true;
+                tokio::spawn(self.clone().run(round));
+            }
+            answer
+        };
+        match answer.wait_for(Option::is_some).await {
+            Ok(answer) => answer.clone().unwrap_or_else(|| Err(lost())),
+            Err(_) => Err(lost()),
+        }
+    }
+
+    async fn run<F, Fut>(self, round: F)
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<u64>>,
+    {
+        loop {
+            let waiting = {
+                let mut rounds = self.rounds.lock();
+                let Some(waiting) = rounds.next.take() else {
+                    rounds.running = false;
+                    return;
+                };
+                waiting
+            };
+            waiting.send_replace(Some(round().await));
+        }
+    }
+}
+
+fn lost() -> crate::error::Error {
+    crate::error::Error::unavailable("this node is stopping: ask another node")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use tokio::sync::Semaphore;
+
+    #[tokio::test]
+    async fn reads_that_arrive_during_a_round_share_the_next_one() {
+        let gate = ReadGate::default();
+        let (rounds, open) = (Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(0)));
+        let read = || {
+            let (gate, rounds, open) = (gate.clone(), rounds.clone(), open.clone());
+            tokio::spawn(async move {
+                let round = move || {
+                    let (rounds, open) = (rounds.clone(), open.clone());
+                    async move {
+                        let number = rounds.fetch_add(1, Ordering::SeqCst) + 1;
+                        open.acquire().await.unwrap().forget();
+                        Ok(number)
+                    }
+                };
+                gate.pass(round).await
+            })
+        };
+        let first = read();
+        while rounds.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let late: Vec<_> = (0..10).map(|_| read()).collect();
+        while gate.rounds.lock().next.as_ref().map_or(0, watch::Sender::receiver_count) < 10 {
+            tokio::task::yield_now().await;
+        }
+        open.add_permits(2);
+        assert_eq!(first.await.unwrap(), Ok(1));
+        for read in late {
+            assert_eq!(read.await.unwrap(), Ok(2));
+        }
+        assert_eq!(rounds.load(Ordering::SeqCst), 2);
+    }
+}

@@ -1,0 +1,118 @@
+//! Where the state lies on disk: one engine in use, swapped as a whole by an installed snapshot.
+//!
+//! ```text
+//! state/CURRENT    the number of the engine in use, replaced at the end of an installation
+//! state/7/         an engine
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::state::{Halt, State};
+use crate::storage::{Engine, SledConfig, SledEngine, StorageError};
+
+/// The state in use, and where the next one may grow.
+pub struct StateStore {
+    dir: PathBuf,
+    cache_bytes: usize,
+    current: RwLock<(u64, State)>,
+}
+
+/// An engine that fills up beside the one in use.
+pub struct Fresh {
+    generation: u64,
+    /// The engine, empty.
+    pub engine: Arc<dyn Engine>,
+}
+
+impl StateStore {
+    /// Opens the state in `dir`, which is made if absent, and makes what it read durable, so that
+    /// Raft may purge its log up to there. Blocks.
+    ///
+    /// # Errors
+    /// I/O errors and damage.
+    pub fn open(dir: &Path, cache_bytes: usize) -> Result<Self, Halt> {
+        std::fs::create_dir_all(dir).map_err(|e| halt(dir, &e))?;
+        let pointer = dir.join("CURRENT");
+        let generation = match std::fs::read_to_string(&pointer) {
+            Ok(text) => text.trim().parse().map_err(|_| {
+                StorageError::new(&pointer, format!("it holds {text:?} and not a number: restore it from a copy"))
+            })?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => 1,
+            Err(e) => return Err(halt(&pointer, &e)),
+        };
+        remove_others(dir, generation).map_err(|e| halt(dir, &e))?;
+        let engine = SledEngine::open(&SledConfig { path: dir.join(generation.to_string()), cache_bytes })?;
+        let state = State::open(Arc::new(engine))?;
+        state.durable_point()?;
+        if !pointer.exists() {
+            crate::files::write(&pointer, generation.to_string().as_bytes()).map_err(|e| halt(&pointer, &e))?;
+        }
+        Ok(StateStore { dir: dir.to_owned(), cache_bytes, current: RwLock::new((generation, state)) })
+    }
+
+    /// The state in use.
+    pub fn state(&self) -> State {
+        self.current.read().1.clone()
+    }
+
+    /// An empty engine beside the one in use. Blocks.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn fresh(&self) -> Result<Fresh, Halt> {
+        let generation = self.current.read().0 + 1;
+        let path = self.dir.join(generation.to_string());
+        if path.exists() {
+            std::fs::remove_dir_all(&path).map_err(|e| halt(&path, &e))?;
+        }
+        let engine = SledEngine::open(&SledConfig { path: path.clone(), cache_bytes: self.cache_bytes })?;
+        Ok(Fresh { generation, engine: Arc::new(engine) })
+    }
+
+    /// Puts `state`, which lies whole and durable in `generation`, in use for good. Blocks.
+    ///
+    /// # Errors
+    /// I/O errors; the old state stays in use then.
+    pub fn swap(&self, generation: u64, state: State) -> Result<(), Halt> {
+        let pointer = self.dir.join("CURRENT");
+        crate::files::write(&pointer, generation.to_string().as_bytes()).map_err(|e| halt(&pointer, &e))?;
+        let old = std::mem::replace(&mut *self.current.write(), (generation, state));
+        // Readers may still hold the old state; its files go at the next start at the latest.
+        drop(old);
+        if let Err(e) = remove_others(&self.dir, generation) {
+            tracing::warn!(error = %e, "the state before the snapshot could not be removed; it goes at the next start");
+        }
+        Ok(())
+    }
+
+    /// Where the state lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Fresh {
+    /// The number under which the engine is put in use.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+fn remove_others(dir: &Path, generation: u64) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let number = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
+        if number.is_some_and(|n| n != generation) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn halt(path: &Path, e: &io::Error) -> Halt {
+    StorageError::new(path, e.to_string()).into()
+}

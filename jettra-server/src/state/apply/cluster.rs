@@ -1,0 +1,50 @@
+//! The cluster's identity and its replicated settings.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+
+use super::json;
+use crate::error::Error;
+use crate::state::halt::Stop;
+use crate::state::outcome::Answer;
+use crate::state::settings::Settings;
+use crate::state::stage::Stage;
+use crate::state::system;
+use crate::state::view::{CLUSTER_DOC, ClusterDoc, ClusterIdentity, SETTINGS_DOC, SettingsDoc};
+
+pub(super) fn initialize(
+    stage: &mut Stage<'_>,
+    cluster_id: &str,
+    token_key: &[u8],
+    settings: &Settings,
+) -> Result<Answer, Stop> {
+    if let Some(cluster) = &stage.core.cluster {
+        if cluster.cluster_id == cluster_id {
+            return Ok(Answer::Done { changed: false });
+        }
+        let message = format!("the cluster has the id {} already; nothing is to be done", cluster.cluster_id);
+        return Err(Error::conflict(message).into());
+    }
+    let doc = ClusterDoc {
+        id: CLUSTER_DOC.to_owned(),
+        cluster_id: cluster_id.to_owned(),
+        token_key: base64::engine::general_purpose::STANDARD.encode(token_key),
+    };
+    stage.save(system::SETTINGS, CLUSTER_DOC, json(&doc)?)?;
+    let identity = ClusterIdentity { cluster_id: cluster_id.to_owned(), token_key: token_key.to_vec() };
+    stage.core.cluster = Some(Arc::new(identity));
+    set_settings(stage, settings)?;
+    Ok(Answer::Done { changed: true })
+}
+
+pub(super) fn set_settings(stage: &mut Stage<'_>, settings: &Settings) -> Result<Answer, Stop> {
+    let written = stage.live(system::SETTINGS, SETTINGS_DOC)?.is_some();
+    if written && *stage.core.settings == *settings {
+        return Ok(Answer::Done { changed: false });
+    }
+    let doc = SettingsDoc { id: SETTINGS_DOC.to_owned(), settings: settings.clone() };
+    stage.save(system::SETTINGS, SETTINGS_DOC, json(&doc)?)?;
+    stage.core.settings = Arc::new(settings.clone());
+    Ok(Answer::Done { changed: true })
+}

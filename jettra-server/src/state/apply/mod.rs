@@ -1,0 +1,90 @@
+//! Commands carried out: one file a family.
+//!
+//! Each function stages its writes and returns an answer, or an error for the caller upon which everything it staged is
+//! discarded. Nothing here knows a clock, a random number or the network: all of that is in the command.
+
+mod catalog;
+mod cluster;
+mod documents;
+mod membership;
+mod requests;
+mod users;
+
+use bytes::Bytes;
+
+use super::command::{Command, Op};
+use super::halt::{Halt, Stop};
+use super::machine::Payload;
+use super::outcome::{Answer, Outcome};
+use super::stage::Stage;
+use crate::error::Error;
+
+pub(super) use documents::version_of;
+pub(super) use users::TokenDoc;
+
+/// Applies the entry that the stage has begun, and commits what it stages.
+pub(super) fn entry(stage: &mut Stage<'_>, index: u64, payload: &Payload<'_>) -> Result<Outcome, Halt> {
+    let outcome = match payload {
+        Payload::Blank => Outcome::of(stage.rev, Ok(Answer::None)),
+        Payload::Command(bytes) => command(stage, index, bytes)?,
+        Payload::Membership { members, raw } => {
+            membership::follow(stage, members)?;
+            stage.meta.membership = Some(Bytes::copy_from_slice(raw));
+            Outcome::of(stage.rev, Ok(Answer::None))
+        }
+    };
+    stage.commit();
+    Ok(outcome)
+}
+
+fn command(stage: &mut Stage<'_>, index: u64, bytes: &Bytes) -> Result<Outcome, Halt> {
+    let refuse = |what: String| Halt::Command { index, what };
+    let (Command { request, op }, time_ms) = Command::decode(bytes).map_err(|error| refuse(error.to_string()))?;
+    let time_ms = time_ms.ok_or_else(|| refuse("it has no time".to_owned()))?;
+    stage.meta.time_ms = stage.meta.time_ms.max(time_ms);
+    match request {
+        Some(request) => requests::once(stage, &request, &op),
+        None => run(stage, &op),
+    }
+}
+
+/// Carries out an operation, or discards what it staged where its answer is an error.
+fn run(stage: &mut Stage<'_>, op: &Op) -> Result<Outcome, Halt> {
+    let result = match op {
+        Op::Write(write) => documents::writes(stage, std::slice::from_ref(write)),
+        Op::Batch(writes) => documents::writes(stage, writes),
+        Op::CreateDatabase { name, engine } => catalog::create_database(stage, name, engine.as_deref()),
+        Op::DeleteDatabase { name } => catalog::delete_database(stage, name),
+        Op::RenameDatabase { from, to } => catalog::rename_database(stage, from, to),
+        Op::CreateCollection { db, name } => catalog::create_collection(stage, db, name),
+        Op::DeleteCollection { db, name } => catalog::delete_collection(stage, db, name),
+        Op::RenameCollection { db, from, to } => catalog::rename_collection(stage, db, from, to),
+        Op::ClusterInit { cluster_id, token_key, settings } => {
+            cluster::initialize(stage, cluster_id, token_key, settings)
+        }
+        Op::SetSettings(settings) => cluster::set_settings(stage, settings),
+        Op::ClusterRegister { id, url, incarnation, description } => {
+            membership::register(stage, id, url, incarnation, description.as_deref())
+        }
+        Op::ClusterDeregister { id } => membership::deregister(stage, id),
+        Op::ClusterStop { id } => membership::stop(stage, id),
+        Op::ClusterUpdateNode { nodes } => membership::update(stage, nodes),
+        Op::SetUser { user, only_if_no_admin } => users::set_user(stage, user, *only_if_no_admin),
+        Op::TokenRenew { id, user, expires_ms } => users::renew_token(stage, id, user, *expires_ms),
+    };
+    let result = match result {
+        Ok(answer) => Ok(answer),
+        Err(Stop::Answer(error)) => {
+            stage.discard();
+            Err(error)
+        }
+        Err(Stop::Halt(halt)) => return Err(halt),
+    };
+    Ok(Outcome::of(stage.rev, result))
+}
+
+/// One of the system's own documents as JSON.
+fn json(doc: &impl serde::Serialize) -> Result<Bytes, Stop> {
+    let bytes = serde_json::to_vec(doc).map_err(|error| Error::internal(format!("cannot write JSON: {error}")))?;
+    Ok(bytes.into())
+}

@@ -1,0 +1,65 @@
+//! What stops a node, as opposed to what answers a request.
+
+use crate::error::Error;
+use crate::storage::StorageError;
+
+/// Going on would serve damage or make replicas differ: the node stops and says why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// The store failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The store holds what this version never writes.
+    #[error("the state is damaged: {what}; restore it from a backup, or let the node fetch it from the leader")]
+    Damage {
+        /// Which record, and what is wrong with it.
+        what: String,
+    },
+    /// A log entry that this version cannot apply.
+    #[error("log entry {index} cannot be applied by this version: {what}; upgrade this node")]
+    Command {
+        /// The entry's log index.
+        index: u64,
+        /// What is unknown or wrong in it.
+        what: String,
+    },
+    /// The caller broke a rule of the state, such as applying an entry twice.
+    #[error("the state was misused: {what}")]
+    Misuse {
+        /// Which rule.
+        what: String,
+    },
+}
+
+impl Halt {
+    pub(super) fn damage(what: impl Into<String>) -> Self {
+        Halt::Damage { what: what.into() }
+    }
+}
+
+/// Why a command ends early: with an answer for its caller, or with the node.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The same on every replica; what the command staged is discarded.
+    Answer(Error),
+    /// The node stops.
+    Halt(Halt),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Answer(error)
+    }
+}
+
+impl From<Halt> for Stop {
+    fn from(halt: Halt) -> Self {
+        Stop::Halt(halt)
+    }
+}
+
+impl From<StorageError> for Stop {
+    fn from(error: StorageError) -> Self {
+        Stop::Halt(error.into())
+    }
+}

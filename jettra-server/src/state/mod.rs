@@ -1,0 +1,71 @@
+//! Documents: the deterministic state machine. Command in, outcome out.
+//!
+//! Given the same log, every replica comes to the same state and answers the same. So there is no async here, no clock,
+//! no random number and no network: times, ids and whatever else is not deterministic are in the command. What the state
+//! keeps in memory is ordered; nothing is decided by a hash map's order or by a float.
+//!
+//! # Layout
+//!
+//! - [`names`], [`document`], [`patch`], [`json`]: what comes in, parsed into types
+//! - [`command`], [`outcome`], [`settings`]: what the log holds, what an entry comes to, and the bounds that decide it
+//! - [`machine`]: [`State`]: opening, applying, durable points, pins
+//! - [`stage`], [`write`], [`apply`]: how an entry is applied: staged, then committed or discarded
+//! - [`queue`]: records that are let go oldest first
+//! - [`envelope`], [`catalog`], [`stats`], [`system`], [`view`]: how things are stored, and what of it is in memory
+//! - [`read`], [`pins`], [`snapshot`]: how it is read, at one revision, beside writes
+//! - [`garbage`], [`reclaim`]: what may be deleted, and its deletion
+//!
+//! # Revisions
+//!
+//! The revision of an entry is `base + log index`. Everything is versioned by it: `current` holds a document's newest
+//! state, a tombstone too, `history` its superseded ones. A view at revision N needs no lock: a current state with
+//! rev ≤ N is it; else the first superseded one with rev ≤ N; else the document was not there.
+//!
+//! What the system itself keeps (catalog, members, users, settings, tokens, requests, sessions) are documents in
+//! collections of the database `_system`, so all of it is versioned, pinned, exported and digested by the same code. Of
+//! these, superseded states are written only while a view is pinned that may need them.
+//!
+//! # Answers and halts
+//!
+//! An [`Error`](crate::error::Error) is an answer: the same on every replica, and it leaves no partial write. A [`Halt`]
+//! stops the node: the disk failed, the store is damaged, or an entry is not understood.
+
+mod apply;
+pub mod catalog;
+pub mod command;
+pub mod document;
+mod envelope;
+mod garbage;
+mod halt;
+pub mod json;
+mod machine;
+pub mod names;
+pub mod outcome;
+pub mod patch;
+mod pins;
+mod queue;
+mod read;
+mod reclaim;
+pub mod settings;
+mod snapshot;
+mod stage;
+mod stats;
+mod system;
+#[cfg(test)]
+mod tests;
+mod view;
+mod write;
+
+pub use command::{Action, Command, Condition, NewUser, NodeChange, Op, RequestKey, Version, Write, stamp};
+pub use document::{Document, IdentifiedDocument};
+pub use halt::Halt;
+pub use machine::{Applied, LogEntry, MemberInfo, Payload, State};
+pub use names::{CollectionName, DatabaseName, DocumentId, NodeName};
+pub use outcome::{Answer, Outcome, WriteResult};
+pub use patch::MergePatch;
+pub use pins::Pin;
+pub use read::{CollectionStats, Doc, DocScan};
+pub use settings::Settings;
+pub use snapshot::{Export, Importer};
+pub use stats::Stats;
+pub use view::{ClusterIdentity, MemberDoc, User};

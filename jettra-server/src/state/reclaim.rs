@@ -1,0 +1,126 @@
+//! Deletes what `apply` has noted as garbage, in small batches, never past the oldest pinned view.
+//!
+//! What is deleted here is already gone for every command and every read, so replicas may differ in how far they are.
+
+use std::ops::Bound;
+
+use super::envelope::{Content, Envelope};
+use super::garbage::Note;
+use super::halt::Halt;
+use super::view::Meta;
+use crate::storage::{Batch, ChunkLimit, Engine, Order, keys};
+
+/// Deletes at most about `max_keys` keys and returns how many.
+pub(super) fn reclaim(
+    engine: &dyn Engine,
+    meta: &Meta,
+    oldest_pin: Option<(u64, u64)>,
+    max_keys: usize,
+) -> Result<usize, Halt> {
+    let (horizon, floor) = oldest_pin.unwrap_or((u64::MAX, meta.changes_floor));
+    let mut sweep = Sweep { engine, batch: Batch::default(), left: max_keys };
+    sweep.changes(floor)?;
+    sweep.notes(vec![keys::GARBAGE], |key| keys::number(key, 1).map(|rev| rev <= horizon))?;
+    sweep.notes(vec![keys::EXPIRY], |key| {
+        Some(keys::number(key, 1)? <= meta.time_ms && keys::number(key, 9)? <= horizon)
+    })?;
+    let deleted = sweep.batch.len();
+    if deleted > 0 {
+        engine.apply(sweep.batch)?;
+    }
+    Ok(deleted)
+}
+
+struct Sweep<'a> {
+    engine: &'a dyn Engine,
+    batch: Batch,
+    /// Keys that may still be deleted.
+    left: usize,
+}
+
+impl Sweep<'_> {
+    fn delete(&mut self, key: Vec<u8>) {
+        self.batch.delete(key);
+        self.left = self.left.saturating_sub(1);
+    }
+
+    /// The changes of revisions below the floor.
+    fn changes(&mut self, floor: u64) -> Result<(), Halt> {
+        self.range(Bound::Included(&[keys::CHANGES]), Bound::Excluded(&keys::change(floor, 0)))?;
+        Ok(())
+    }
+
+    /// What the notes under `prefix` name, in order, up to the first that is not due.
+    fn notes(&mut self, prefix: Vec<u8>, is_due: impl Fn(&[u8]) -> Option<bool>) -> Result<(), Halt> {
+        let engine = self.engine;
+        for pair in engine.scan_prefix(&prefix) {
+            let (key, value) = pair?;
+            let broken = || Halt::damage(format!("the note of garbage at {key:?}"));
+            if self.left == 0 || !is_due(&key).ok_or_else(broken)? {
+                break;
+            }
+            if self.note(&Note::decode(&value).ok_or_else(broken)?)? {
+                self.delete(key.to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what a note names; true when all of it is.
+    fn note(&mut self, note: &Note) -> Result<bool, Halt> {
+        match note {
+            Note::Versions { collection, id, rev } => self.versions(*collection, id, *rev),
+            Note::Tombstone { collection, id, rev } => {
+                let key = keys::current(*collection, id);
+                let Some(newest) = self.engine.get(&key)? else { return Ok(true) };
+                let newest = Envelope::decode(&newest)?;
+                if newest.rev != *rev || !matches!(newest.content, Content::Tombstone { .. }) {
+                    return Ok(true);
+                }
+                if !self.versions(*collection, id, *rev)? {
+                    return Ok(false);
+                }
+                self.delete(key);
+                Ok(true)
+            }
+            Note::Collection { collection } => {
+                let prefixes = [keys::history_prefix(*collection), keys::current_prefix(*collection)];
+                for prefix in prefixes {
+                    let to = keys::after_prefix(&prefix);
+                    let to = to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                    if !self.range(Bound::Included(&prefix), to)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// The superseded states of a document up to `rev`.
+    fn versions(&mut self, collection: u64, id: &str, rev: u64) -> Result<bool, Halt> {
+        let (newest, oldest) = (keys::history(collection, id, rev), keys::history(collection, id, 0));
+        self.range(Bound::Included(&newest), Bound::Included(&oldest))
+    }
+
+    /// All keys between the bounds; true when none is left.
+    fn range(&mut self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<bool, Halt> {
+        const CHUNK: usize = 256;
+        let mut from = match from {
+            Bound::Included(key) | Bound::Excluded(key) => Bound::Included(key.to_vec()),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        loop {
+            if self.left == 0 {
+                return Ok(false);
+            }
+            let limit = ChunkLimit { pairs: self.left.min(CHUNK), bytes: 1 << 20 };
+            let chunk = self.engine.chunk(crate::storage::scan::as_slice(&from), to, Order::Ascending, limit)?;
+            let Some((last, _)) = chunk.last() else { return Ok(true) };
+            from = Bound::Excluded(last.to_vec());
+            for (key, _) in &chunk {
+                self.delete(key.to_vec());
+            }
+        }
+    }
+}

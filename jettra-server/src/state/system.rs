@@ -1,0 +1,43 @@
+//! The system's own collections. Their ids are fixed and below any that a revision gives.
+//!
+//! Only the visible ones have names that a request can reach; the others are in no answer, query, export or watch.
+
+/// The database `_system`.
+pub(super) const DATABASE: u64 = 0;
+/// One document a member of the cluster.
+pub(super) const CLUSTERNODES: u64 = 1;
+/// One document a database and a collection.
+pub(super) const CATALOG: u64 = 2;
+/// One document a user.
+pub(super) const USERS: u64 = 3;
+/// The replicated settings, the cluster's id and its token key.
+pub(super) const SETTINGS: u64 = 4;
+/// One document a token.
+pub(super) const TOKENS: u64 = 5;
+/// Tokens in the order in which they are looked at for their end.
+pub(super) const TOKEN_ORDER: u64 = 6;
+/// The outcome of each request with a key.
+pub(super) const REQUESTS: u64 = 7;
+/// Those requests, oldest first.
+pub(super) const REQUEST_ORDER: u64 = 8;
+/// One document a client session.
+pub(super) const SESSIONS: u64 = 9;
+/// Sessions in the order in which they are looked at for their end.
+pub(super) const SESSION_ORDER: u64 = 10;
+
+/// Every collection of the system.
+pub(super) const ALL: [u64; 10] =
+    [CLUSTERNODES, CATALOG, USERS, SETTINGS, TOKENS, TOKEN_ORDER, REQUESTS, REQUEST_ORDER, SESSIONS, SESSION_ORDER];
+
+/// Those that administrators can read, by name.
+pub(super) const VISIBLE: [(&str, u64); 1] = [("_clusternodes", CLUSTERNODES)];
+
+/// Whether it is one of the system's.
+pub(super) fn is_system(collection: u64) -> bool {
+    collection < 1 << 16
+}
+
+/// Whether its changes are told to nobody.
+pub(super) fn is_hidden(collection: u64) -> bool {
+    is_system(collection) && !VISIBLE.iter().any(|(_, id)| *id == collection)
+}

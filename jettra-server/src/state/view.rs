@@ -1,0 +1,279 @@
+//! What the state holds in memory: small, rebuilt when it opens, and swapped whole for readers after each apply.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jettra_client::wire::{Role, Status};
+use serde::{Deserialize, Serialize};
+
+use super::catalog::{Catalog, parse_id};
+use super::envelope::Envelope;
+use super::halt::Halt;
+use super::settings::Settings;
+use super::stats::{Stats, StatsMap};
+use super::system;
+use crate::storage::{Engine, keys};
+
+/// The state as a reader finds it: everything that is not read from the engine.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub meta: Meta,
+    pub core: Core,
+    pub stats: StatsMap,
+}
+
+/// Up to where the state has applied.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Meta {
+    /// What is added to a log index to give its revision.
+    pub base: u64,
+    /// The last log index that was applied.
+    pub index: Option<u64>,
+    /// Cluster time.
+    pub time_ms: u64,
+    /// Changes below this revision are not kept.
+    pub changes_floor: u64,
+    /// The caller's log id of that entry.
+    pub position: Bytes,
+    /// The caller's last membership.
+    pub membership: Option<Bytes>,
+}
+
+/// The small collections of the system, in the form in which they are used. A clone is a handful of `Arc`s.
+#[derive(Debug, Clone)]
+pub(super) struct Core {
+    pub catalog: Arc<Catalog>,
+    pub settings: Arc<Settings>,
+    pub members: Arc<BTreeMap<String, MemberDoc>>,
+    pub users: Arc<BTreeMap<String, User>>,
+    pub cluster: Option<Arc<ClusterIdentity>>,
+}
+
+/// A document of `_clusternodes`; its fields stand in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberDoc {
+    /// The member's `NodeID`.
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// Where the others reach it.
+    pub url: String,
+    /// Its part in Raft, as the leader last wrote it.
+    pub role: Role,
+    /// Whether it is heard, as the leader last wrote it.
+    pub status: Status,
+    /// What an administrator says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Whether it votes; absent while it is registered and not yet in the Raft membership.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voter: Option<bool>,
+    /// Its id in Raft.
+    pub raft_id: u64,
+    /// The id of its data directory.
+    pub incarnation: String,
+}
+
+/// A user, without the name.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// `admin`, `owner`, `writereader` or `reader`.
+    pub role: String,
+    /// The password's hash, as a PHC string.
+    pub password_hash: String,
+    /// The databases the user may use; `*` is all.
+    pub databases: Vec<String>,
+    /// The revision of the last change: what was verified before it no longer counts.
+    pub rev: u64,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("role", &self.role).field("rev", &self.rev).finish_non_exhaustive()
+    }
+}
+
+/// A document of `_users`.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UserDoc {
+    #[serde(rename = "_id")]
+    pub name: String,
+    pub role: String,
+    pub password_hash: String,
+    pub databases: Vec<String>,
+}
+
+/// What `cluster_init` has set, once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClusterIdentity {
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// The key that signs tokens.
+    pub token_key: Vec<u8>,
+}
+
+impl std::fmt::Debug for ClusterIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterIdentity").field("cluster_id", &self.cluster_id).finish_non_exhaustive()
+    }
+}
+
+/// The document `cluster` of `_settings`.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ClusterDoc {
+    #[serde(rename = "_id")]
+    pub id: String,
+    pub cluster_id: String,
+    /// In base64.
+    pub token_key: String,
+}
+
+/// The document `settings` of `_settings`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SettingsDoc {
+    #[serde(rename = "_id")]
+    pub id: String,
+    pub settings: Settings,
+}
+
+/// Names of the documents of `_settings`.
+pub(super) const CLUSTER_DOC: &str = "cluster";
+pub(super) const SETTINGS_DOC: &str = "settings";
+
+/// The names of the records under `META`.
+pub(super) const META_FORMAT: &str = "format";
+pub(super) const META_APPLIED: &str = "applied";
+/// What this version writes and reads.
+pub(super) const STATE_FORMAT: &[u8] = b"jettradb state 1";
+
+impl View {
+    /// The view of a store: empty, or as the last apply left it.
+    pub fn load(engine: &dyn Engine) -> Result<View, Halt> {
+        let meta = match engine.get(&keys::meta(META_APPLIED))? {
+            Some(bytes) => Meta::decode(&bytes).ok_or_else(|| Halt::damage("the record of what is applied"))?,
+            None => Meta::default(),
+        };
+        let mut stats = StatsMap::default();
+        let prefix = vec![keys::STATS];
+        for pair in engine.scan_prefix(&prefix) {
+            let (key, value) = pair?;
+            let broken = || Halt::damage(format!("the stats at {key:?}"));
+            stats.set(keys::number(&key, 1).ok_or_else(broken)?, Stats::decode(&value).ok_or_else(broken)?);
+        }
+        Ok(View { meta, core: Core::load(engine)?, stats })
+    }
+
+    /// The revision of what was applied last; 0 where nothing was.
+    pub fn rev(&self) -> u64 {
+        self.meta.index.map_or(0, |index| self.meta.base + index)
+    }
+}
+
+impl Core {
+    fn load(engine: &dyn Engine) -> Result<Core, Halt> {
+        let mut catalog = Vec::new();
+        for doc in live_docs(engine, system::CATALOG) {
+            let (id, _, body) = doc?;
+            let id = parse_id(&id).ok_or_else(|| Halt::damage(format!("the catalog's id {id}")))?;
+            catalog.push((id, parse(&body, "a document of the catalog")?));
+        }
+        let mut members = BTreeMap::new();
+        for doc in live_docs(engine, system::CLUSTERNODES) {
+            let (id, _, body) = doc?;
+            members.insert(id, parse(&body, "a member's document")?);
+        }
+        let mut users = BTreeMap::new();
+        for doc in live_docs(engine, system::USERS) {
+            let (id, rev, body) = doc?;
+            let UserDoc { role, password_hash, databases, .. } = parse(&body, "a user's document")?;
+            users.insert(id, User { role, password_hash, databases, rev });
+        }
+        let mut core = Core {
+            catalog: Arc::new(Catalog::from_docs(catalog)?),
+            settings: Arc::default(),
+            members: Arc::new(members),
+            users: Arc::new(users),
+            cluster: None,
+        };
+        for doc in live_docs(engine, system::SETTINGS) {
+            let (id, _, body) = doc?;
+            match id.as_str() {
+                SETTINGS_DOC => {
+                    let doc: SettingsDoc = parse(&body, "the settings")?;
+                    core.settings = Arc::new(doc.settings);
+                }
+                CLUSTER_DOC => core.cluster = Some(Arc::new(parse::<ClusterDoc>(&body, "the cluster's id")?.read()?)),
+                _ => {}
+            }
+        }
+        Ok(core)
+    }
+}
+
+impl ClusterDoc {
+    fn read(self) -> Result<ClusterIdentity, Halt> {
+        use base64::Engine as _;
+        let token_key = base64::engine::general_purpose::STANDARD
+            .decode(self.token_key)
+            .map_err(|_| Halt::damage("the token key is not base64"))?;
+        Ok(ClusterIdentity { cluster_id: self.cluster_id, token_key })
+    }
+}
+
+/// Reads one of the system's own documents.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Halt> {
+    serde_json::from_slice(body).map_err(|error| Halt::damage(format!("{what} cannot be read: {error}")))
+}
+
+/// Id, rev and body of each live document of a collection.
+fn live_docs(
+    engine: &dyn Engine,
+    collection: u64,
+) -> impl Iterator<Item = Result<(String, u64, Bytes), Halt>> + use<'_> {
+    engine.scan_prefix(&keys::current_prefix(collection)).filter_map(|pair| {
+        let read = || -> Result<Option<(String, u64, Bytes)>, Halt> {
+            let (key, value) = pair?;
+            let id = keys::current_id(&key).ok_or_else(|| Halt::damage("a document's key"))?.to_owned();
+            let envelope = Envelope::decode(&value)?;
+            Ok(envelope.body().map(|body| (id, envelope.rev, body.clone())))
+        };
+        read().transpose()
+    })
+}
+
+impl Meta {
+    /// `format u8 = 1 | has index u8 | index u64 | base u64 | time u64 | floor u64 | position length u32 | position |
+    /// has membership u8 | membership`
+    pub fn encode(&self) -> Bytes {
+        let mut out = vec![1, u8::from(self.index.is_some())];
+        for number in [self.index.unwrap_or(0), self.base, self.time_ms, self.changes_floor] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        out.extend_from_slice(&(self.position.len() as u32).to_be_bytes());
+        out.extend_from_slice(&self.position);
+        out.push(u8::from(self.membership.is_some()));
+        out.extend_from_slice(self.membership.as_deref().unwrap_or_default());
+        out.into()
+    }
+
+    /// Reads what [`Meta::encode`] wrote.
+    pub fn decode(bytes: &Bytes) -> Option<Meta> {
+        if *bytes.first()? != 1 {
+            return None;
+        }
+        let number = |n: usize| Some(u64::from_be_bytes(bytes.get(2 + 8 * n..10 + 8 * n)?.try_into().ok()?));
+        let length = u32::from_be_bytes(bytes.get(34..38)?.try_into().ok()?) as usize;
+        let has_membership = *bytes.get(38 + length)?;
+        Some(Meta {
+            index: if bytes[1] == 1 { Some(number(0)?) } else { None },
+            base: number(1)?,
+            time_ms: number(2)?,
+            changes_floor: number(3)?,
+            position: bytes.slice(38..38 + length),
+            membership: (has_membership == 1).then(|| bytes.slice(39 + length..)),
+        })
+    }
+}

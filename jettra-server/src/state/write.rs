@@ -1,0 +1,145 @@
+//! How a document changes: the one path of every write, the system's own documents included.
+
+use bytes::Bytes;
+
+use super::envelope::{Content, Envelope, Kept};
+use super::garbage::Note;
+use super::halt::Halt;
+use super::stage::Stage;
+use super::system;
+use crate::storage::{Order, keys};
+
+/// What a change did, as it stands in a record under `CHANGES`: `collection u64 | operation u8 | document id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Saved = 1,
+    Deleted = 2,
+}
+
+impl Stage<'_> {
+    /// The document's newest state, unless it is deleted or has never been.
+    pub fn live(&self, collection: u64, id: &str) -> Result<Option<Envelope>, Halt> {
+        Ok(self.envelope(collection, id)?.filter(|envelope| envelope.body().is_some()))
+    }
+
+    /// Gives a document a new body.
+    pub fn save(&mut self, collection: u64, id: &str, body: Bytes) -> Result<(), Halt> {
+        let old = self.envelope(collection, id)?;
+        let mut stats = self.stats(collection);
+        if let Some((old, old_body)) = old.as_ref().and_then(|old| Some((old, old.body()?))) {
+            stats.remove(id, old.rev, old_body);
+        }
+        stats.add(id, self.rev, &body);
+        self.set_stats(collection, stats);
+        let created = old.as_ref().filter(|old| old.body().is_some()).map_or(self.rev, |old| old.created);
+        let kept = self.supersede(collection, id, old.as_ref())?;
+        self.put_envelope(collection, id, created, kept, Content::Live(body));
+        self.note_change(collection, id, Change::Saved);
+        Ok(())
+    }
+
+    /// Deletes a document; nothing is written where it is absent. Says whether it was there.
+    pub fn remove(&mut self, collection: u64, id: &str) -> Result<bool, Halt> {
+        let Some(old) = self.live(collection, id)? else { return Ok(false) };
+        let mut stats = self.stats(collection);
+        stats.remove(id, old.rev, old.body().map_or(&[], |body| body));
+        self.set_stats(collection, stats);
+        let kept = self.supersede(collection, id, Some(&old))?;
+        let tombstone = Note::Tombstone { collection, id: id.to_owned(), rev: self.rev };
+        if !system::is_system(collection) {
+            let expires_ms = self.now_ms().saturating_add(self.core.settings.tombstone_ms);
+            self.put_envelope(collection, id, old.created, kept, Content::Tombstone { expires_ms });
+            let n = self.next_garbage();
+            self.put(keys::expiry(expires_ms, self.rev, n), tombstone.encode());
+        } else if self.pinned {
+            self.put_envelope(collection, id, old.created, kept, Content::Tombstone { expires_ms: 0 });
+            self.note_garbage(&tombstone);
+        } else {
+            self.delete(keys::current(collection, id));
+        }
+        self.note_change(collection, id, Change::Deleted);
+        Ok(true)
+    }
+
+    /// Notes what may be deleted once no view is older than this entry.
+    pub fn note_garbage(&mut self, note: &Note) {
+        let n = self.next_garbage();
+        self.put(keys::garbage(self.rev, n), note.encode());
+    }
+
+    fn put_envelope(&mut self, collection: u64, id: &str, created: u64, kept: Kept, content: Content) {
+        let envelope = Envelope { rev: self.rev, time_ms: self.now_ms(), created, kept, content };
+        self.put(keys::current(collection, id), envelope.encode());
+    }
+
+    fn note_change(&mut self, collection: u64, id: &str, change: Change) {
+        if system::is_hidden(collection) {
+            return;
+        }
+        let mut value = Vec::with_capacity(9 + id.len());
+        value.extend_from_slice(&collection.to_be_bytes());
+        value.push(change as u8);
+        value.extend_from_slice(id.as_bytes());
+        let n = self.next_change();
+        self.put(keys::change(self.rev, n), value.into());
+    }
+
+    /// Moves the newest state to the superseded ones, and returns what is kept of these after it.
+    fn supersede(&mut self, collection: u64, id: &str, old: Option<&Envelope>) -> Result<Kept, Halt> {
+        let Some(old) = old else { return Ok(Kept::default()) };
+        if old.rev == self.rev {
+            // Written by this same entry: at this revision there is only what comes last.
+            return Ok(old.kept);
+        }
+        let keeps_none = system::is_system(collection) || self.core.settings.max_versions == 0;
+        if keeps_none || old.is_expired(self.now_ms()) {
+            // Of no use but to pinned views. An expired tombstone takes all older states along.
+            if self.pinned {
+                self.put(keys::history(collection, id, old.rev), old.encode());
+            }
+            if self.pinned || old.kept.oldest > 0 {
+                self.note_garbage(&Note::Versions { collection, id: id.to_owned(), rev: old.rev });
+            }
+            return Ok(Kept::default());
+        }
+        self.put(keys::history(collection, id, old.rev), old.encode());
+        let mut kept = old.kept;
+        if kept.oldest == 0 {
+            kept.oldest = old.rev;
+        }
+        if let Some(body) = old.body() {
+            kept.count += 1;
+            kept.bytes += body.len() as u64;
+        }
+        self.trim(collection, id, &mut kept)?;
+        Ok(kept)
+    }
+
+    /// Lets go of the oldest superseded states beyond the bounds.
+    fn trim(&mut self, collection: u64, id: &str, kept: &mut Kept) -> Result<(), Halt> {
+        let mut let_go = None;
+        while kept.count > self.core.settings.max_versions || kept.bytes > self.core.settings.max_version_bytes {
+            let oldest = keys::history(collection, id, kept.oldest);
+            let missing = || Halt::damage(format!("version {} of document {id:?} is missing", kept.oldest));
+            let state = Envelope::decode(&self.get(&oldest)?.ok_or_else(missing)?)?;
+            if let Some(body) = state.body() {
+                kept.count -= 1;
+                kept.bytes -= body.len() as u64;
+            }
+            let_go = Some(kept.oldest);
+            // Newer states sort before older ones.
+            let newest = keys::history(collection, id, u64::MAX);
+            kept.oldest = match self.first(&newest, &oldest, Order::Descending)? {
+                Some((key, _)) => keys::history_parts(&key).map_or(0, |(_, _, rev)| rev),
+                None => 0,
+            };
+            if kept.oldest == 0 {
+                break;
+            }
+        }
+        if let Some(rev) = let_go {
+            self.note_garbage(&Note::Versions { collection, id: id.to_owned(), rev });
+        }
+        Ok(())
+    }
+}
