@@ -70,7 +70,7 @@ impl Exchange<'_> {
     async fn run(mut self) -> Result<Answer> {
         loop {
             let url = self.next_url().await?;
-            let authorization = self.inner.authorization();
+            let authorization = if self.request.anonymous { Authorization::None } else { self.inner.authorization() };
             let way = Way {
                 http: &self.inner.http,
                 url: &url,

@@ -24,6 +24,8 @@ pub(crate) struct Request {
     pub(crate) body: Option<Bytes>,
     pub(crate) condition: Option<Condition>,
     pub(crate) safety: Safety,
+    /// Whether to ask without saying who asks.
+    pub(crate) anonymous: bool,
     /// The time for the call in all, where it is not the client's.
     pub(crate) deadline: Option<Duration>,
     /// The time for one attempt, where it is not the client's.
@@ -39,6 +41,7 @@ impl Request {
             body: None,
             condition: None,
             safety,
+            anonymous: false,
             deadline: None,
             attempt: None,
         }
@@ -57,6 +60,12 @@ impl Request {
     /// A POST that is not numbered.
     pub(crate) fn post(path: &str, safety: Safety) -> Request {
         Request::new(Method::POST, path, safety)
+    }
+
+    /// Leaves out who asks.
+    pub(crate) fn anonymous(mut self) -> Request {
+        self.anonymous = true;
+        self
     }
 
     /// Adds a parameter.

@@ -35,7 +35,7 @@ impl JettraClient {
         let credentials = inner.identity().credentials.clone();
         let (user, password) = credentials
             .ok_or_else(|| Error::invalid("the client has no user and password; make it with `credentials`"))?;
-        let request = Request::post("/api/login", Safety::Idempotent);
+        let request = Request::post("/api/login", Safety::Idempotent).anonymous();
         let answer: LoginAnswer =
             self.call_json(request.json(&json!({"username": user, "password": password}))).await?;
         inner.identity().token = Some(answer.token.clone());
