@@ -137,7 +137,7 @@ pub struct NodeView {
 
 /// The machine a node runs on: `GET /api/metrics`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct MachineMetrics {
     /// CPU in use, percent.
     pub cpu_usage: f64,
@@ -207,9 +207,11 @@ pub struct FederatedNode {
     pub status: Status,
     /// Its part in Raft.
     pub role: Role,
-    /// When it was last heard, in milliseconds since 1970.
+    /// When it was last heard, in milliseconds since 1970; 0 if that is not known.
+    #[serde(default)]
     pub last_seen: u64,
     /// The machine it runs on.
+    #[serde(default)]
     pub metrics: MachineMetrics,
 }
 
@@ -219,4 +221,55 @@ pub struct FederatedNode {
 pub struct FederatedConfig {
     /// The URLs of the members.
     pub federated_servers: Vec<String>,
+}
+
+/// The answer to `POST /api/cluster/register`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegisterAnswer {
+    /// `registered`: the node has caught up and votes; `joining`: that goes on in the background.
+    pub status: String,
+    /// The node, as a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeView>,
+}
+
+/// The answer to `POST /api/cluster/transfer`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransferAnswer {
+    /// `transferred`.
+    pub status: String,
+    /// The new leader's `NodeID`.
+    pub leader_id: String,
+}
+
+/// The answer to a membership call with `dry_run=true`, and to `GET /api/cluster/safe-to-stop`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangePlan {
+    /// Whether the change would be made.
+    #[serde(alias = "safe")]
+    pub allowed: bool,
+    /// The votes as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Votes>,
+    /// The votes as they would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Votes>,
+    /// Why, or why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How the votes of a cluster stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Votes {
+    /// Members that vote.
+    pub voters: u64,
+    /// Voters that are ACTIVE.
+    pub active: u64,
+    /// How many voters make a majority.
+    pub majority: u64,
+    /// How many more voters may fail before writing stops.
+    pub failure_tolerance: u64,
 }

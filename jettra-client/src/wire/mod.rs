@@ -6,7 +6,10 @@
 mod cluster;
 mod error;
 
-pub use cluster::{ClusterView, FederatedConfig, FederatedNode, FederatedView, MachineMetrics, NodeView, Role, Status};
+pub use cluster::{
+    ChangePlan, ClusterView, FederatedConfig, FederatedNode, FederatedView, MachineMetrics, NodeView, RegisterAnswer,
+    Role, Status, TransferAnswer, Votes,
+};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 
 use serde::{Deserialize, Serialize};

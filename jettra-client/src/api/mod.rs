@@ -1,0 +1,10 @@
+//! The calls, one file per area. Each builds a request, makes it, and reads the answer.
+
+mod auth;
+mod bulk;
+mod cluster;
+mod databases;
+mod documents;
+mod membership;
+mod typed;
+mod versions;

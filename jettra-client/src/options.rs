@@ -1,0 +1,241 @@
+//! What calls may be told beside their arguments.
+
+use std::time::Duration;
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Consistency {
+    /// It sees every write that was acknowledged before it began, on whichever node it is asked.
+    #[default]
+    Linearizable,
+    /// As linearizable, resting on the leader's lease in place of a round to a majority: cheaper,
+    /// and as good as the clocks' speed.
+    Lease,
+    /// The asked node's own state, at once; it may be behind.
+    Local,
+}
+
+impl Consistency {
+    /// The value of the parameter `consistency`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Consistency::Linearizable => "linearizable",
+            Consistency::Lease => "lease",
+            Consistency::Local => "local",
+        }
+    }
+}
+
+/// Options of reads.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> jettra_client::Result<()> {
+/// # let node = jettra_client::testing::FakeNode::start().unwrap();
+/// # let client = node.client();
+/// use jettra_client::{Consistency, ReadOptions};
+///
+/// // Read what was just written, from any node, without a round to the leader.
+/// let saved = client.save_document("shop", "users", r#"{"_id":"ada"}"#).await?;
+/// let read = ReadOptions::new().consistency(Consistency::Local).min_index(saved.rev);
+/// assert!(client.get_document_with("shop", "users", "ada", &read).await?.is_some());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ReadOptions {
+    pub(crate) consistency: Consistency,
+    pub(crate) min_index: Option<u64>,
+    pub(crate) max_lag: Option<u64>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl ReadOptions {
+    /// A linearizable read.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How fresh the read must be.
+    #[must_use]
+    pub fn consistency(mut self, consistency: Consistency) -> Self {
+        self.consistency = consistency;
+        self
+    }
+
+    /// Waits until the node has applied this log index, such as the `rev` of a write.
+    #[must_use]
+    pub fn min_index(mut self, index: u64) -> Self {
+        self.min_index = Some(index);
+        self
+    }
+
+    /// Refuses a local read on a node that is more than this many log entries behind.
+    #[must_use]
+    pub fn max_lag(mut self, entries: u64) -> Self {
+        self.max_lag = Some(entries);
+        self
+    }
+
+    /// How long the call may take in all, in place of the client's deadline.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// Options of writes to one document.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> jettra_client::Result<()> {
+/// # let node = jettra_client::testing::FakeNode::start().unwrap();
+/// # let client = node.client();
+/// use jettra_client::{ErrorCode, WriteOptions};
+///
+/// let rev = client.update("shop", "stock", "pen", r#"{"left":3}"#).await?;
+/// client.update_with("shop", "stock", "pen", r#"{"left":2}"#, &WriteOptions::new().if_match(rev)).await?;
+///
+/// let stale = WriteOptions::new().if_match(rev);
+/// let lost_race = client.update_with("shop", "stock", "pen", r#"{"left":2}"#, &stale).await;
+/// assert_eq!(lost_race.unwrap_err().code(), Some(ErrorCode::Conflict));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct WriteOptions {
+    pub(crate) condition: Option<Condition>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What must hold for a write to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// The document's revision is this one.
+    Rev(u64),
+    /// There is no such document.
+    Absent,
+}
+
+impl WriteOptions {
+    /// An unconditional write.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only if the document's revision is `rev`; else the call fails with `conflict`.
+    #[must_use]
+    pub fn if_match(mut self, rev: u64) -> Self {
+        self.condition = Some(Condition::Rev(rev));
+        self
+    }
+
+    /// Only if there is no such document (create only); else the call fails with `conflict`.
+    #[must_use]
+    pub fn if_none_match(mut self) -> Self {
+        self.condition = Some(Condition::Absent);
+        self
+    }
+
+    /// How long the call may take in all, in place of the client's deadline.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// What a query selects, and how fresh it must be.
+///
+/// ```
+/// use jettra_client::QueryOptions;
+///
+/// let page = QueryOptions::new().limit(20).offset(40).filter(r#"{"city":"Panamá"}"#);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct QueryOptions {
+    pub(crate) limit: Option<u64>,
+    pub(crate) offset: Option<u64>,
+    pub(crate) filter: Option<String>,
+    pub(crate) sort: Option<String>,
+    pub(crate) fields: Option<String>,
+    pub(crate) after: Option<String>,
+    pub(crate) read: ReadOptions,
+}
+
+impl QueryOptions {
+    /// The first 100 documents of the collection, in `_id` order.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many documents at most; 0 means all. The node's default is 100.
+    #[must_use]
+    pub fn limit(mut self, documents: u64) -> Self {
+        self.limit = Some(documents);
+        self
+    }
+
+    /// How many documents to leave out at the beginning.
+    #[must_use]
+    pub fn offset(mut self, documents: u64) -> Self {
+        self.offset = Some(documents);
+        self
+    }
+
+    /// Only documents that match this filter (JSON).
+    #[must_use]
+    pub fn filter(mut self, json: impl Into<String>) -> Self {
+        self.filter = Some(json.into());
+        self
+    }
+
+    /// The order of the documents, as the node's parameter `sort` takes it.
+    #[must_use]
+    pub fn sort(mut self, sort: impl Into<String>) -> Self {
+        self.sort = Some(sort.into());
+        self
+    }
+
+    /// The fields to return, as the node's parameter `fields` takes them.
+    #[must_use]
+    pub fn fields(mut self, fields: impl Into<String>) -> Self {
+        self.fields = Some(fields.into());
+        self
+    }
+
+    /// Only documents after this cursor.
+    #[must_use]
+    pub fn after(mut self, cursor: impl Into<String>) -> Self {
+        self.after = Some(cursor.into());
+        self
+    }
+
+    /// How fresh the documents must be.
+    #[must_use]
+    pub fn read(mut self, read: ReadOptions) -> Self {
+        self.read = read;
+        self
+    }
+}
+
+/// Options of membership changes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MembershipOptions {
+    pub(crate) force: bool,
+}
+
+impl MembershipOptions {
+    /// A change that the cluster refuses when it would cost the majority.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Go on even where the cluster loses its majority by it.
+    #[must_use]
+    pub fn force(mut self) -> Self {
+        self.force = true;
+        self
+    }
+}
