@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::log::LogStore;
 use super::store::StateStore;
 use super::types::{Entry, LogId, Reply, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::state::{Halt, LogEntry, MemberInfo, NodeName, Payload, Pin, State};
+use crate::state::{Halt, Importer, LogEntry, MemberInfo, NodeName, Payload, Pin, State};
 
 /// Bytes of entries applied in one batch, about.
 const BATCH_BYTES: usize = 1 << 20;
@@ -119,6 +119,19 @@ fn apply_entries(state: &State, batch: &[(Entry, Option<ApplyResponder<TypeConfi
         .zip(outcomes)
         .map(|(entry, outcome)| Reply(matches!(entry.payload, Payload::Command(_)).then_some(outcome)))
         .collect())
+}
+
+/// Copies a view into a fresh engine of `store`, as a snapshot that travelled nowhere.
+fn copy(state: &State, pin: &Pin, store: &StateStore) -> Result<(u64, State), Halt> {
+    let fresh = store.fresh()?;
+    let mut importer = Importer::new(fresh.engine.clone())?;
+    for record in state.export(pin) {
+        let (key, value) = record?;
+        importer.put(key, value)?;
+    }
+    importer.finish()?;
+    let generation = fresh.generation();
+    Ok((generation, State::open(fresh.engine)?))
 }
 
 fn members(membership: &openraft::Membership<u64, super::types::Member>) -> Vec<MemberInfo> {
@@ -231,15 +244,17 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn install_snapshot(&mut self, _meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
-        let SnapshotData::Received { generation, state } = snapshot else {
-            // What this node built itself is in use already.
-            return Ok(());
-        };
         let store = self.store.clone();
-        tokio::task::spawn_blocking(move || store.swap(generation, state))
-            .await
-            .map_err(io::Error::other)?
-            .map_err(io::Error::other)?;
+        let install = move || match snapshot {
+            // What this node built itself is in use already.
+            SnapshotData::DurablePoint => Ok(()),
+            SnapshotData::Received { generation, state } => store.swap(generation, state),
+            SnapshotData::View(view) => {
+                let (generation, state) = copy(&view.0, &view.1, &store)?;
+                store.swap(generation, state)
+            }
+        };
+        tokio::task::spawn_blocking(install).await.map_err(io::Error::other)?.map_err(io::Error::other)?;
         self.tell_applied();
         Ok(())
     }
