@@ -74,6 +74,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     ));
 
     let began = begin(&cluster, &config).await;
+    cluster.set_started();
     let outcome = match began {
         Err(why) => Err(StartError::Start(why)),
         Ok(()) => {

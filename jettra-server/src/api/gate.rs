@@ -81,6 +81,9 @@ async fn serve(app: Arc<App>, route: &'static Route, request: axum::extract::Req
 
 async fn enter(app: Arc<App>, route: &'static Route, parts: Parts, body: Body) -> Response<Body> {
     let entered = async {
+        if route.access != Access::Public {
+            app.cluster.wait_started(app.config.request_timeout).await;
+        }
         let ends = ends(&parts)?;
         let origin = Origin::of(ends.peer, &parts.headers);
         if route.path.starts_with("/api") {

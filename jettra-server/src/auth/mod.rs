@@ -117,6 +117,9 @@ impl Auth {
     /// # Errors
     /// `unauthorized`, `forbidden` (protected mode), `busy` (too many wrong passwords).
     pub async fn principal(self: &Arc<Self>, authorization: Option<&str>, origin: &Origin) -> Result<Principal> {
+        if self.is_protected_mode() && self.cluster.identity().membership.is_some() {
+            self.cluster.catch_up_once(&Call::internal(Duration::from_secs(5))).await?;
+        }
         if self.is_protected_mode() {
             return if origin.is_this_machine { Ok(Principal::admin()) } else { Err(protected_mode()) };
         }

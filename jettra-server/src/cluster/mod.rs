@@ -23,6 +23,7 @@ pub use route::{Call, Forward, Forwarded, Work};
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -75,6 +76,10 @@ pub struct Cluster {
     /// Made by this node and not configured: it may be handed to nodes of the same user.
     secret_is_ours: RwLock<bool>,
     consensus: watch::Sender<Option<Arc<Consensus>>>,
+    /// False until the node has opened what it is a member of, or knows that it waits to be registered.
+    started: watch::Sender<bool>,
+    /// Whether this node has once caught up with the leader since its start.
+    caught_up: AtomicBool,
     /// One queue of membership changes.
     changes: tokio::sync::Mutex<()>,
     stop: watch::Sender<Stop>,
@@ -106,6 +111,8 @@ impl Cluster {
             secret: RwLock::new(secret),
             secret_is_ours: RwLock::new(secret_is_ours),
             consensus: watch::Sender::new(None),
+            started: watch::Sender::new(false),
+            caught_up: AtomicBool::new(false),
             changes: tokio::sync::Mutex::new(()),
             stop: watch::Sender::new(Stop::Running),
             machine,
@@ -138,6 +145,8 @@ impl Cluster {
             self.peers.clone(),
         )
         .await?;
+        // A restarted node has applied again what it knew to be committed; it knows its users.
+        self.caught_up.store(consensus.state().cluster_id().is_some(), Ordering::Relaxed);
         self.consensus.send_replace(Some(consensus.clone()));
         tokio::spawn(roles::run(self.clone(), consensus.clone()));
         tokio::spawn(self.clone().keep_house(consensus.clone()));
@@ -173,6 +182,32 @@ impl Cluster {
                 (last_point, disk_then, index_then) = (std::time::Instant::now(), disk, picture.applied);
             }
         }
+    }
+
+    /// Says that the node has opened what it is a member of, or waits to be registered.
+    pub fn set_started(&self) {
+        self.started.send_replace(true);
+    }
+
+    /// Waits until the node has started, at most for `limit`.
+    pub async fn wait_started(&self, limit: Duration) {
+        if !*self.started.borrow() {
+            // Not started in time: the request itself says so.
+            tokio::time::timeout(limit, self.started.subscribe().wait_for(|s| *s)).await.ok();
+        }
+    }
+
+    /// Makes sure that this node's state has been as new as the leader's once since it joined: before,
+    /// it does not know which users there are.
+    ///
+    /// # Errors
+    /// As [`Cluster::ready_to_read`].
+    pub async fn catch_up_once(self: &Arc<Self>, call: &Call) -> Result<()> {
+        if !self.caught_up.load(Ordering::Relaxed) {
+            self.ready_to_read(call, false).await?;
+            self.caught_up.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Who this node is.
