@@ -77,8 +77,20 @@ async fn call(
     };
     match answered.await {
         Ok(body) => signed(Signed { body, by }),
-        Err(e) => answer::error(e),
+        Err(e) => signed_error(e, by).await,
     }
+}
+
+/// An error, signed where the caller has a session: only then it believes that it was removed.
+async fn signed_error(e: Error, by: Option<(Key, u64)>) -> Response<Body> {
+    let response = answer::error(e);
+    let Some((key, sequence)) = by else { return response };
+    let (mut parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    if let Ok(mac) = HeaderValue::from_str(&key.answer(parts.status.as_u16(), sequence, &body)) {
+        parts.headers.insert(PEER_HEADER, mac);
+    }
+    Response::from_parts(parts, Body::from(body))
 }
 
 /// Appends are bounded by what one append may carry and not by the clients' budget: replication
@@ -186,6 +198,14 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
             let call: Envelope<Value> = parse(&body)?;
             incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
             json_bytes(&cluster.machine().await)
+        }
+        "removed" => {
+            let call: Envelope<Value> = parse(&body)?;
+            incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
+            let index = call.body.get("index").and_then(Value::as_u64).unwrap_or(0);
+            tracing::warn!(from = call.from, index, "this node was removed from the cluster");
+            cluster.peers.note_removed(index);
+            json_bytes(&json!({"status": "noted"}))
         }
         "stop" => {
             let call: Envelope<Value> = parse(&body)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jettra_client::wire::ErrorCode;
+use jettra_client::wire::{ErrorCode, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -250,7 +250,7 @@ impl Cluster {
         let Some(doc) = self.find_member(node)? else {
             return Err(unknown_node(node));
         };
-        let verdict = judge(&voters(&consensus.picture()), Action::Remove(doc.raft_id));
+        let verdict = judge(&voters(&consensus), Action::Remove(doc.raft_id));
         // The last voter stays even under force: nobody would be left to say so.
         if !verdict.allowed && (!force || verdict.after.voters == 0) {
             return Err(at_risk(&doc, verdict, "deregister"));
@@ -266,6 +266,10 @@ impl Cluster {
         }
         consensus.remove(doc.raft_id, limit).await?;
         self.command(Op::ClusterDeregister { id: NodeName::parse(&doc.id)? }).await?;
+        // It hears nothing more of the cluster: tell it. If it is away, members tell it when it calls.
+        let (peer, call) = self.call_to(&consensus, &doc, json!({"index": consensus.applied_index()}));
+        let told = peer.call_json::<Value>("/raft/rpc/removed", &call, Duration::from_secs(1)).await;
+        tracing::info!(node = doc.id, told = told.is_ok(), "removed from the cluster");
         Ok(Ok(json!({"status": "deregistered"})))
     }
 
@@ -273,7 +277,7 @@ impl Cluster {
         let Some(doc) = self.find_member(node)? else {
             return Err(unknown_node(node));
         };
-        let verdict = judge(&voters(&consensus.picture()), Action::Stop(doc.raft_id));
+        let verdict = judge(&voters(&consensus), Action::Stop(doc.raft_id));
         if !verdict.allowed && !force {
             return Err(at_risk(&doc, verdict, "stop"));
         }
@@ -283,18 +287,18 @@ impl Cluster {
             self.ask_to_stop();
             return Ok(json!({"status": "stop_sent"}));
         }
-        let peer = self.peers.get(&Target { url: doc.url.clone(), raft_id: doc.raft_id });
-        let call = Envelope {
-            cluster: consensus.cluster().to_owned(),
-            from: consensus.id(),
-            to: doc.raft_id,
-            body: json!({}),
-        };
+        let (peer, call) = self.call_to(&consensus, &doc, json!({}));
         match peer.call_json::<Value>("/raft/rpc/stop", &call, Duration::from_secs(2)).await {
             Ok(_) => Ok(json!({"status": "stop_sent"})),
             Err(PeerError::Refused(e)) if e.code() != ErrorCode::Unavailable => Err(e),
             Err(_) => Ok(json!({"status": "stopped_already"})),
         }
+    }
+
+    fn call_to(&self, consensus: &Consensus, doc: &MemberDoc, body: Value) -> (Arc<Peer>, Envelope<Value>) {
+        let (from, to) = (consensus.id(), doc.raft_id);
+        let peer = self.peers.get(&Target { url: doc.url.clone(), raft_id: to });
+        (peer, Envelope { cluster: consensus.cluster().to_owned(), from, to, body })
     }
 
     async fn transfer_to(self: &Arc<Self>, consensus: &Arc<Consensus>, node: &str) -> Result<Value> {
@@ -379,8 +383,12 @@ pub(super) fn is_heard(picture: &Picture, id: u64) -> bool {
     id == picture.id || picture.silence.get(&id).is_some_and(|s| s.is_some_and(|s| s < SILENT))
 }
 
-fn voters(picture: &Picture) -> Vec<Voter> {
-    picture.voters().into_iter().map(|id| Voter { id, active: is_heard(picture, id) }).collect()
+/// The voters; one that was asked to stop does not count as active, though it may still be heard.
+fn voters(consensus: &Consensus) -> Vec<Voter> {
+    let (picture, docs) = (consensus.picture(), consensus.state().members());
+    let stopped = |id| docs.iter().any(|d| d.raft_id == id && d.status == Status::Inactive);
+    let active = |id| is_heard(&picture, id) && !stopped(id);
+    picture.voters().into_iter().map(|id| Voter { id, active: active(id) }).collect()
 }
 
 /// Leadership goes only to a voter that is reachable, not paused and has no lag to speak of.
@@ -389,7 +397,7 @@ fn may_lead(picture: &Picture, doc: &MemberDoc) -> Result<()> {
     if !picture.voters().contains(&doc.raft_id) || doc.raft_id == picture.id {
         return refuse("is no other voter");
     }
-    if doc.status == jettra_client::wire::Status::Paused {
+    if doc.status == Status::Paused {
         return refuse("is paused");
     }
     if !picture.silence.get(&doc.raft_id).is_some_and(|s| s.is_some_and(|s| s < Duration::from_millis(1000))) {

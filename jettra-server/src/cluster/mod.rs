@@ -233,6 +233,13 @@ impl Cluster {
         if *self.stop.borrow() == Stop::Asked {
             return Err(Error::unavailable("this node is stopping: ask another node"));
         }
+        if let Some(index) = self.peers.removed_at() {
+            return Err(Error::unavailable(format!(
+                "this node was removed from the cluster, at index {index} at the latest: to use it again, stop it, \
+                 remove its data directory, start it and register it; else stop it"
+            ))
+            .with("removed", index));
+        }
         self.running().ok_or_else(|| {
             if self.identity.read().membership.is_some() {
                 return Error::unavailable("this node is starting: try again in a moment");

@@ -16,6 +16,9 @@ const EVERY: Duration = Duration::from_millis(500);
 /// A node that was asked to stop is INACTIVE for so long at least, though it may still be heard.
 const STOPPING: Duration = Duration::from_secs(8);
 
+/// A node that was asked to stop and is silent for so long has stopped.
+const GONE: Duration = Duration::from_millis(700);
+
 /// The nodes that were asked to stop lately, and when.
 pub type Stopping = HashMap<u64, Instant>;
 
@@ -44,7 +47,7 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
             }
         };
         let docs = consensus.state().members();
-        let stopping = cluster.stopping_now();
+        let stopping = cluster.stopping_now(&picture);
         let nodes = updates(&picture, &docs, since.elapsed(), &stopping);
         if !nodes.is_empty()
             && let Err(e) = cluster.command(Op::ClusterUpdateNode { nodes }).await
@@ -84,7 +87,7 @@ fn updates(picture: &Picture, docs: &[MemberDoc], leads_for: Duration, stopping:
             Status::Paused => Status::Paused,
             now if doc.voter.is_none() => now,
             Status::Inactive if stopping.contains_key(&doc.raft_id) => Status::Inactive,
-            Status::Inactive if silence >= EVERY * 2 => Status::Inactive,
+            Status::Inactive if silence >= GONE => Status::Inactive,
             _ if silence >= SILENT => Status::Inactive,
             _ => Status::Active,
         };
@@ -108,9 +111,11 @@ impl Cluster {
         self.stopping.lock().insert(raft_id, Instant::now());
     }
 
-    fn stopping_now(&self) -> Stopping {
+    /// Those that have not gone silent since.
+    fn stopping_now(&self, picture: &Picture) -> Stopping {
+        let silent = |id| picture.silence.get(&id).copied().flatten().is_none_or(|s| s >= GONE);
         let mut stopping = self.stopping.lock();
-        stopping.retain(|_, since| since.elapsed() < STOPPING);
+        stopping.retain(|id, since| since.elapsed() < STOPPING && !silent(*id));
         stopping.clone()
     }
 }

@@ -70,6 +70,8 @@ struct Caller {
 pub struct Peers {
     http: reqwest::Client,
     caller: RwLock<Caller>,
+    /// The index at which a member said, under its session's key, that this node was removed.
+    removed: Mutex<Option<u64>>,
     table: Mutex<HashMap<Target, Arc<Peer>>>,
 }
 
@@ -90,13 +92,23 @@ impl Peers {
             .pool_max_idle_per_host(128)
             .connect_timeout(Duration::from_secs(1))
             .build()?;
-        Ok(Peers { http, caller: RwLock::default(), table: Mutex::default() })
+        Ok(Peers { http, caller: RwLock::default(), removed: Mutex::default(), table: Mutex::default() })
     }
 
     /// Sets who this node is; sessions open until then are left.
     pub fn set_caller(&self, secret: Option<Secret>, cluster: &str, raft_id: u64) {
         *self.caller.write() = Caller { secret, cluster: cluster.to_owned(), raft_id };
         self.table.lock().clear();
+    }
+
+    /// The log index by which this node was removed from its cluster, if a member has said so.
+    pub fn removed_at(&self) -> Option<u64> {
+        *self.removed.lock()
+    }
+
+    /// Notes that a member said that this node was removed.
+    pub fn note_removed(&self, index: u64) {
+        *self.removed.lock() = Some(index);
     }
 
     /// The client of `target`.
@@ -190,10 +202,16 @@ impl Peer {
         match status {
             200 if signed => Ok(answer),
             200 => Err(PeerError::Unproved(format!("{} gave an answer that is not signed", self.target.url))),
-            _ => Err(match serde_json::from_slice::<ErrorBody>(&answer) {
-                Ok(body) => PeerError::Refused(body.into()),
-                Err(_) => self.no_answer(format!("HTTP status {status}")),
-            }),
+            _ => {
+                let Ok(body) = serde_json::from_slice::<ErrorBody>(&answer) else {
+                    return Err(self.no_answer(format!("HTTP status {status}")));
+                };
+                let error = Error::from(body);
+                if let Some(index) = error.detail("removed").and_then(serde_json::Value::as_u64).filter(|_| signed) {
+                    self.peers.note_removed(index);
+                }
+                Err(PeerError::Refused(error))
+            }
         }
     }
 

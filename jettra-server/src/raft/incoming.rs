@@ -38,7 +38,19 @@ pub fn check<T>(consensus: &Consensus, call: &Envelope<T>, proved: u64) -> Resul
     if call.from != proved {
         return refuse("sender", format!("raft id {} was proved, not {}", proved, call.from));
     }
+    // A Raft id is the revision of a registration: who is not there though that is applied, was removed.
+    let applied = consensus.applied_index();
+    if applied >= call.from && consensus.state().members().iter().all(|m| m.raft_id != call.from) {
+        metrics::counter!("jettra_rpc_refused_total", "reason" => "removed").increment(1);
+        return Err(removed(call.from, applied));
+    }
     Ok(())
+}
+
+/// What a removed member is told, so that it can tell its clients.
+fn removed(raft_id: u64, index: u64) -> Error {
+    Error::unavailable(format!("raft id {raft_id} was removed from the cluster, at index {index} at the latest"))
+        .with("removed", index)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<Envelope<T>> {
