@@ -1,5 +1,7 @@
 //! The state as a whole.
 
+mod model;
+mod properties;
 mod stories;
 
 use std::sync::Arc;
