@@ -1,5 +1,6 @@
 //! The state as a whole.
 
+mod concurrency;
 mod model;
 mod properties;
 mod stories;

@@ -59,6 +59,10 @@ pub(super) enum ModelCondition {
 /// What a write answers: rev, and whether the document was there.
 pub(super) type Answer = Result<Vec<(u64, bool)>, ErrorCode>;
 
+/// What a step comes to: the revision that decided it, whether an earlier answer was given again, and the answer; `None`
+/// where that says nothing but that it is done.
+pub(super) type Taken = (u64, bool, Option<Answer>);
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
     pub dbs: BTreeMap<String, Cols>,
@@ -119,9 +123,8 @@ impl Model {
         Model { now_ms, ..Model::default() }
     }
 
-    /// Takes a step at the next revision. `Ok(None)` where the answer says nothing but that it is done. The flag says
-    /// that an earlier answer was given again, the number which revision decided it.
-    pub fn take(&mut self, step: &Step) -> (u64, bool, Option<Answer>) {
+    /// Takes a step at the next revision.
+    pub fn take(&mut self, step: &Step) -> Taken {
         self.rev += 1;
         let rev = self.rev;
         match step {

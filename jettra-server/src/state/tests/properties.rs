@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::model::{Model, ModelAction, ModelCondition, ModelWrite, Request, Step, saved, text};
+use super::model::{History, Model, ModelAction, ModelCondition, ModelWrite, Request, Step, Taken, saved, text};
 use super::*;
 use crate::storage::{SledConfig, SledEngine};
 
@@ -148,7 +148,7 @@ fn is_plain(step: &Step) -> bool {
 
 /// Runs of steps, as commands with their times, and the model after each run.
 struct Script {
-    runs: Vec<(Vec<Bytes>, Vec<(u64, bool, Option<super::model::Answer>)>, Model, Between)>,
+    runs: Vec<(Vec<Bytes>, Vec<Taken>, Model, Between)>,
 }
 
 impl Script {
@@ -179,7 +179,7 @@ fn apply(state: &State, commands: &[Bytes]) -> Vec<Outcome> {
     state.apply(&commands.iter().enumerate().map(entry).collect::<Vec<_>>()).unwrap()
 }
 
-fn check_answers(outcomes: &[Outcome], answers: &[(u64, bool, Option<super::model::Answer>)]) {
+fn check_answers(outcomes: &[Outcome], answers: &[Taken]) {
     for (outcome, (rev, replayed, answer)) in outcomes.iter().zip(answers) {
         assert_eq!((outcome.rev, outcome.replayed), (*rev, *replayed), "{outcome:?}");
         let got = match &outcome.result {
@@ -235,9 +235,8 @@ fn check_pin(state: &State, pin: &Pin, model: &Model) {
                 .map(|doc| (doc.id.to_string(), doc.rev, String::from_utf8(doc.body.to_vec()).unwrap()))
                 .collect();
             let docs = model.dbs.get(db).and_then(|cols| cols.get(col)).cloned().unwrap_or_default();
-            let live = |(id, history): (&String, &super::model::History)| {
-                history.live().map(|(rev, body)| (id.clone(), rev, text(body)))
-            };
+            let live =
+                |(id, history): (&String, &History)| history.live().map(|(rev, body)| (id.clone(), rev, text(body)));
             assert_eq!(got, docs.iter().filter_map(live).collect::<Vec<_>>(), "{db}/{col} at {}", pin.rev());
         }
     }
