@@ -131,6 +131,7 @@ fn not_json(error: json::JsonError) -> Error {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

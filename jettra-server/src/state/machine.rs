@@ -139,7 +139,8 @@ impl State {
     /// means that nothing is left to delete now. Never past the oldest pin.
     pub fn reclaim(&self, max_keys: usize) -> Result<usize, Halt> {
         let _one_writer = self.0.writer.lock();
-        reclaim::reclaim(&*self.0.engine, &self.view().meta, self.0.pins.oldest(), max_keys)
+        let horizon = self.0.pins.oldest().unwrap_or_else(|| self.view().horizon());
+        reclaim::reclaim(&*self.0.engine, horizon, max_keys)
     }
 
     /// Pins the state as it is after the last apply.
@@ -150,7 +151,7 @@ impl State {
 
     /// How many pins there are, and the oldest revision they keep.
     pub fn pinned(&self) -> (usize, Option<u64>) {
-        (self.0.pins.count(), self.0.pins.oldest().map(|(rev, _)| rev))
+        (self.0.pins.count(), self.0.pins.oldest().map(|horizon| horizon.rev))
     }
 
     /// The engine below, for its status.

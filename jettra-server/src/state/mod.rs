@@ -8,12 +8,12 @@
 //!
 //! - [`names`], [`document`], [`patch`], [`json`]: what comes in, parsed into types
 //! - [`command`], [`outcome`], [`settings`]: what the log holds, what an entry comes to, and the bounds that decide it
-//! - [`machine`]: [`State`]: opening, applying, durable points, pins
-//! - [`stage`], [`write`], [`apply`]: how an entry is applied: staged, then committed or discarded
-//! - [`queue`]: records that are let go oldest first
-//! - [`envelope`], [`catalog`], [`stats`], [`system`], [`view`]: how things are stored, and what of it is in memory
-//! - [`read`], [`pins`], [`snapshot`]: how it is read, at one revision, beside writes
-//! - [`garbage`], [`reclaim`]: what may be deleted, and its deletion
+//! - `machine`: [`State`]: opening, applying, durable points, pins
+//! - `stage`, `write`, `apply`: how an entry is applied: staged, then committed or discarded
+//! - `queue`: records that are let go oldest first
+//! - `envelope`, [`catalog`], `stats`, `system`, `view`: how things are stored, and what of it is in memory
+//! - `read`, `pins`, `snapshot`: how it is read, at one revision, beside writes
+//! - `garbage`, `reclaim`: what may be deleted, and its deletion
 //!
 //! # Revisions
 //!
@@ -52,6 +52,7 @@ mod stage;
 mod stats;
 mod system;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 mod view;
 mod write;

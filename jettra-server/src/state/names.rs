@@ -167,6 +167,7 @@ fn reserved(what: &str, name: &str) -> Error {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

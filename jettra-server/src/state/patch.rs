@@ -98,6 +98,7 @@ fn push_key(out: &mut Vec<u8>, empty: usize, raw_key: &str) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Map, Value};

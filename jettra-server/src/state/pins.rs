@@ -16,13 +16,24 @@ pub(super) struct Pins(Mutex<BTreeMap<u64, Pinned>>);
 #[derive(Debug)]
 struct Pinned {
     count: usize,
-    changes_floor: u64,
+    horizon: Horizon,
+}
+
+/// Up to where the reclaimer may go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Horizon {
+    /// Garbage that was noted up to this revision.
+    pub rev: u64,
+    /// What is due by this moment of cluster time.
+    pub time_ms: u64,
+    /// Changes below this revision.
+    pub changes_floor: u64,
 }
 
 impl Pins {
-    /// The oldest pinned revision, and the floor of the changes there.
-    pub fn oldest(&self) -> Option<(u64, u64)> {
-        self.0.lock().first_key_value().map(|(rev, pinned)| (*rev, pinned.changes_floor))
+    /// Up to where nothing is needed by the oldest pinned view.
+    pub fn oldest(&self) -> Option<Horizon> {
+        self.0.lock().first_key_value().map(|(_, pinned)| pinned.horizon)
     }
 
     /// How many pins there are.
@@ -43,8 +54,8 @@ struct Held {
 
 impl Pin {
     pub(super) fn new(pins: Arc<Pins>, view: Arc<View>) -> Self {
-        let changes_floor = view.meta.changes_floor;
-        pins.0.lock().entry(view.rev()).or_insert(Pinned { count: 0, changes_floor }).count += 1;
+        let horizon = view.horizon();
+        pins.0.lock().entry(horizon.rev).or_insert(Pinned { count: 0, horizon }).count += 1;
         Pin(Arc::new(Held { pins, view }))
     }
 

@@ -7,22 +7,16 @@ use std::ops::Bound;
 use super::envelope::{Content, Envelope};
 use super::garbage::Note;
 use super::halt::Halt;
-use super::view::Meta;
+use super::pins::Horizon;
 use crate::storage::{Batch, ChunkLimit, Engine, Order, keys};
 
-/// Deletes at most about `max_keys` keys and returns how many.
-pub(super) fn reclaim(
-    engine: &dyn Engine,
-    meta: &Meta,
-    oldest_pin: Option<(u64, u64)>,
-    max_keys: usize,
-) -> Result<usize, Halt> {
-    let (horizon, floor) = oldest_pin.unwrap_or((u64::MAX, meta.changes_floor));
+/// Deletes at most about `max_keys` keys of what lies before `horizon` and returns how many.
+pub(super) fn reclaim(engine: &dyn Engine, horizon: Horizon, max_keys: usize) -> Result<usize, Halt> {
     let mut sweep = Sweep { engine, batch: Batch::default(), left: max_keys };
-    sweep.changes(floor)?;
-    sweep.notes(vec![keys::GARBAGE], |key| keys::number(key, 1).map(|rev| rev <= horizon))?;
+    sweep.changes(horizon.changes_floor)?;
+    sweep.notes(vec![keys::GARBAGE], |key| Some(keys::number(key, 1)? <= horizon.rev))?;
     sweep.notes(vec![keys::EXPIRY], |key| {
-        Some(keys::number(key, 1)? <= meta.time_ms && keys::number(key, 9)? <= horizon)
+        Some(keys::number(key, 1)? <= horizon.time_ms && keys::number(key, 9)? <= horizon.rev)
     })?;
     let deleted = sweep.batch.len();
     if deleted > 0 {

@@ -88,10 +88,10 @@ impl Export {
     /// The rev of the document's state at the pin: what is older was superseded there.
     fn newest_at_pin(&mut self, key: &[u8], collection: u64, id: &str) -> Result<u64, Halt> {
         let start = &key[..key.len() - 8];
-        if let Some((known, rev)) = &self.document {
-            if known == start {
-                return Ok(*rev);
-            }
+        if let Some((known, rev)) = &self.document
+            && known == start
+        {
+            return Ok(*rev);
         }
         let newest = self.engine.get(&keys::current(collection, id))?;
         let newest = match &newest {

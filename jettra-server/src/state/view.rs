@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::catalog::{Catalog, parse_id};
 use super::envelope::Envelope;
 use super::halt::Halt;
+use super::pins::Horizon;
 use super::settings::Settings;
 use super::stats::{Stats, StatsMap};
 use super::system;
@@ -169,6 +170,11 @@ impl View {
     /// The revision of what was applied last; 0 where nothing was.
     pub fn rev(&self) -> u64 {
         self.meta.index.map_or(0, |index| self.meta.base + index)
+    }
+
+    /// What of the garbage this view does not need.
+    pub fn horizon(&self) -> Horizon {
+        Horizon { rev: self.rev(), time_ms: self.meta.time_ms, changes_floor: self.meta.changes_floor }
     }
 }
 

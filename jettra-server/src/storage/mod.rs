@@ -24,6 +24,7 @@ pub mod memory;
 pub mod scan;
 pub mod sled;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod suite;
 
 use std::collections::BTreeMap;

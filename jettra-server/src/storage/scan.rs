@@ -49,11 +49,12 @@ impl<E: Deref<Target = dyn Engine>> Iterator for Scan<E> {
     type Item = Result<Pair>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.fetched.is_empty() && !self.ended {
-            if let Err(error) = self.fetch() {
-                self.ended = true;
-                return Some(Err(error));
-            }
+        if self.fetched.is_empty()
+            && !self.ended
+            && let Err(error) = self.fetch()
+        {
+            self.ended = true;
+            return Some(Err(error));
         }
         self.fetched.pop_front().map(Ok)
     }

@@ -30,13 +30,13 @@ use parking_lot::{Mutex, RwLock};
 use super::{Batch, ChunkLimit, Engine, EngineStatus, Order, Pair, Result, StorageError, is_empty_range};
 
 /// Entries in a leaf. A flush rewrites whole leaves, so small ones suit scattered writes; it is fixed for a store.
-const LEAF_FANOUT: usize = 128;
+const LEAF_FANOUT: usize = 256;
 /// Longer than any process lives, and short enough for every clock arithmetic.
 const NEVER_MS: usize = 1 << 40;
 /// Handles kept for later calls; more are made when more threads call at once.
 const POOLED_HANDLES: usize = 16;
 /// Says what wrote the directory; a store made otherwise is refused before it is touched.
-const FORMAT: &str = "jettradb documents, format 1, sled 1.0.0-alpha.124, leaf fanout 128\n";
+const FORMAT: &str = "jettradb documents, format 1, sled 1.0.0-alpha.124, leaf fanout 256\n";
 
 type Db = ::sled::Db<LEAF_FANOUT>;
 type Tree = ::sled::Tree<LEAF_FANOUT>;

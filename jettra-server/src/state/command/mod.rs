@@ -15,6 +15,7 @@
 mod decode;
 mod encode;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use bytes::Bytes;

@@ -29,4 +29,5 @@ impl JsonError {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -1,5 +1,8 @@
 //! The state as a whole.
 
+mod concurrency;
+mod model;
+mod properties;
 mod stories;
 
 use std::sync::Arc;
