@@ -17,21 +17,25 @@ use crate::line::{self, Tail};
 
 /// How long a key press may wait for the cluster.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How long an answer of the cluster, or the lack of one, is used again.
+/// How long an answer of the cluster is used again.
 const FRESH: Duration = Duration::from_secs(5);
+/// How long the cluster is left alone after it did not answer.
+const REST: Duration = Duration::from_secs(1);
 
 /// What rustyline asks while a line is typed.
 pub struct LineHelper {
     runtime: Handle,
     client: JettraClient,
     database: Option<String>,
+    patience: Duration,
+    /// What was told of each kind, and until when that is used.
     cache: RefCell<HashMap<Argument, (Instant, Vec<String>)>>,
 }
 
 impl LineHelper {
-    /// A helper that asks through this client.
+    /// A helper that asks through this client, on a runtime with threads of its own.
     pub fn new(runtime: Handle, client: JettraClient) -> LineHelper {
-        LineHelper { runtime, client, database: None, cache: RefCell::default() }
+        LineHelper { runtime, client, database: None, patience: PATIENCE, cache: RefCell::default() }
     }
 
     /// Follows the shell after a command, which may have changed anything.
@@ -43,14 +47,19 @@ impl LineHelper {
 
     /// The names that the cluster knows of this kind; none if it does not answer soon.
     fn names(&self, kind: Argument) -> Vec<String> {
-        if let Some((at, names)) = self.cache.borrow().get(&kind)
-            && at.elapsed() < FRESH
+        if let Some((until, names)) = self.cache.borrow().get(&kind)
+            && Instant::now() < *until
         {
             return names.clone();
         }
-        let asked = async { tokio::time::timeout(PATIENCE, ask(&self.client, self.database.as_deref(), kind)).await };
-        let names = self.runtime.block_on(asked).unwrap_or_default();
-        self.cache.borrow_mut().insert(kind, (Instant::now(), names.clone()));
+        let ask = ask(&self.client, self.database.as_deref(), kind);
+        let asked = self.runtime.block_on(async { tokio::time::timeout(self.patience, ask).await });
+        // A key press is no place for errors: without an answer there is nothing to complete.
+        let (names, fresh) = match asked {
+            Ok(Ok(names)) => (names, FRESH),
+            Ok(Err(_)) | Err(_) => (Vec::new(), REST),
+        };
+        self.cache.borrow_mut().insert(kind, (Instant::now() + fresh, names.clone()));
         names
     }
 
@@ -92,19 +101,15 @@ fn next_words(before: &[&str]) -> Vec<String> {
     TABLE.iter().filter_map(|command| next(command.name)).collect()
 }
 
-async fn ask(client: &JettraClient, database: Option<&str>, kind: Argument) -> Vec<String> {
-    // A key press is no place for errors: without an answer there is nothing to complete.
+async fn ask(client: &JettraClient, database: Option<&str>, kind: Argument) -> jettra_client::Result<Vec<String>> {
     match (kind, database) {
         (Argument::Database, _) => {
-            let databases = client.list_databases().await.unwrap_or_default();
-            databases.into_iter().map(|database| database.name).collect()
+            let databases = client.list_databases().await?;
+            Ok(databases.into_iter().map(|database| database.name).collect())
         }
-        (Argument::Collection, Some(database)) => client.list_collections(database).await.unwrap_or_default(),
-        (Argument::Node, _) => {
-            let nodes = client.get_federated_nodes().await.unwrap_or_default();
-            nodes.into_iter().map(|node| node.id).collect()
-        }
-        _ => Vec::new(),
+        (Argument::Collection, Some(database)) => client.list_collections(database).await,
+        (Argument::Node, _) => Ok(client.get_federated_nodes().await?.into_iter().map(|node| node.id).collect()),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -150,13 +155,14 @@ mod tests {
     #[test]
     fn commands_and_names_are_completed() {
         let node = FakeNode::start().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let client = node.client();
             client.save_document("shop", "users", "{}").await.unwrap();
             client.save_document("shop", "umbrellas", "{}").await.unwrap();
         });
         let mut helper = LineHelper::new(runtime.handle().clone(), node.client());
+        helper.patience = Duration::from_secs(30);
 
         assert_eq!(complete(&helper, "fe"), ["federated"]);
         assert_eq!(complete(&helper, "show dbs; federated "), ["leader", "nodes"]);
@@ -173,7 +179,7 @@ mod tests {
     #[test]
     fn a_cluster_that_is_away_completes_nothing_and_is_not_asked_at_each_key() {
         let node = FakeNode::start().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let helper = LineHelper::new(runtime.handle().clone(), node.client());
         node.stop();
         assert_eq!(complete(&helper, "use s"), Vec::<String>::new());
