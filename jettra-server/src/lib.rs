@@ -8,6 +8,7 @@
 //! - [`clock`], [`random`], [`files`]: where time and randomness enter; small files that survive a crash
 //! - [`storage`]: bytes: ordered keys, atomic batches, scans, durable points
 //! - [`state`]: documents: the deterministic state machine; command in, outcome out
+//! - [`query`]: what a query picks of the documents
 //! - [`peers`]: calls between nodes, and how each proves who it is
 //! - [`raft`]: consensus: openraft's glue, the log on disk, snapshots
 //! - [`machine`]: figures of the machine the node runs on
@@ -31,6 +32,7 @@ pub mod files;
 pub mod machine;
 pub mod node;
 pub mod peers;
+pub mod query;
 pub mod raft;
 pub mod random;
 pub mod signals;

@@ -13,9 +13,11 @@ use super::request::Request;
 use super::{Access, App, Route, route};
 use crate::auth::Role;
 use crate::error::{Error, Result};
+use crate::query::Projection;
+use crate::state::DocumentId;
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/api/query", Access::Role(Role::Reader), ["db", "col", "limit?", "offset?", "consistency?", "min_index?", "max_lag?"], "a collection's documents by _id; limit ≤ 0: all", query),
+    route!(GET "/api/query", Access::Role(Role::Reader), ["db", "col", "limit?", "offset?", "after?", "fields?", "consistency?", "min_index?", "max_lag?"], "a collection's documents by _id; limit ≤ 0: all; after: the _id of the last one seen; fields: a,b", query),
     route!(GET "/api/count", Access::Role(Role::Reader), ["db", "col", "consistency?"], "how many documents a collection has", count),
 ];
 
@@ -36,10 +38,12 @@ fn refuse_unknown(request: &Request, names: &[&str]) -> Result<()> {
 
 async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (db, col) = (request.query.database()?, request.query.collection()?);
-    refuse_unknown(&request, &["filter", "sort", "fields", "after"])?;
+    refuse_unknown(&request, &["filter", "sort"])?;
     let limit = request.query.parsed::<i64>("limit", "a number")?.unwrap_or(LIMIT);
     let limit = usize::try_from(limit).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
     let offset = request.query.parsed::<usize>("offset", "a number from 0 on")?.unwrap_or(0);
+    let after = request.query.get("after").filter(|id| !id.is_empty()).map(DocumentId::parse).transpose()?;
+    let projection = Projection::parse(request.query.get("fields"))?;
     readable(&request.principal, &db)?;
     request.ready_to_read(app).await?;
 
@@ -58,13 +62,13 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
         let mut out = BytesMut::with_capacity(CHUNK + 4096);
         out.put_u8(b'[');
         let mut comma = false;
-        for doc in state.scan(&db, &col, None, &pin).skip(offset).take(limit) {
+        for doc in state.scan(&db, &col, after.as_ref(), &pin).skip(offset).take(limit) {
             match doc {
                 Ok(doc) => {
                     if std::mem::replace(&mut comma, true) {
                         out.put_u8(b',');
                     }
-                    out.put_slice(&doc.body);
+                    projection.write(&doc.body, &mut out);
                     if out.len() >= CHUNK && !send(Ok(out.split().freeze())) {
                         return;
                     }

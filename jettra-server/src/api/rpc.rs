@@ -24,13 +24,46 @@ use crate::peers::{
     IdentityAnswer, IdentityRequest, Key, Nonce, PEER_HEADER, ProveAnswer, ProveRequest, Refused, peer_is_ours,
 };
 use crate::raft::{Envelope, incoming};
+use crate::state::names::shown;
 
 /// The routes between nodes.
 pub fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/raft/rpc/status", get(status))
         .route("/raft/rpc/snapshot", post(snapshot))
-        .route("/raft/rpc/{call}", post(call))
+        .route("/raft/rpc/{call}", post(call).fallback(no_such_call))
+}
+
+/// Every call is a POST.
+async fn no_such_call(Path(name): Path<String>) -> Response<Body> {
+    let known = CALLS.contains(&name.as_str());
+    let error = if known {
+        Error::new(ErrorCode::Unsupported, "calls between nodes are POST").with("allowed", "POST")
+    } else {
+        unknown_call(&name)
+    };
+    answer::error(error)
+}
+
+/// The calls that [`call`] answers.
+const CALLS: &[&str] = &[
+    "identity",
+    "prove",
+    "join",
+    "register-me",
+    "forward",
+    "read-index",
+    "machine",
+    "removed",
+    "stop",
+    "append",
+    "vote",
+    "pre-vote",
+    "transfer",
+];
+
+fn unknown_call(name: &str) -> Error {
+    Error::new(ErrorCode::Unsupported, format!("this version knows no call named {}", shown(name)))
 }
 
 /// `GET /raft/rpc/status`: the documents of `_clusternodes`, for administrators.
@@ -214,6 +247,7 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
             cluster.ask_to_stop();
             json_bytes(&json!({"status": "stopping"}))
         }
+        _ if !CALLS.contains(&name) => Err(unknown_call(name)),
         _ => {
             let proved = caller.member()?;
             // Raft's own calls are answered until the very end, so that leadership can move.

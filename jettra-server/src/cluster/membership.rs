@@ -13,6 +13,7 @@ use super::{Cluster, Verdict};
 use crate::error::{Error, Result};
 use crate::peers::{NodeInfo, Peer, PeerError, RPC_VERSION, Target};
 use crate::raft::{Consensus, Envelope, Member, NotLeader, Picture, ServerState};
+use crate::state::names::shown;
 use crate::state::{Answer, Command, MemberDoc, NodeName, Op};
 
 /// A follower may lag so many entries behind and still be made a voter or be handed leadership.
@@ -423,8 +424,7 @@ fn at_risk(doc: &MemberDoc, verdict: Verdict, call: &str) -> Error {
 }
 
 fn unknown_node(node: &str) -> Error {
-    let shown: String = node.chars().take(200).collect();
-    Error::not_found(format!("no member has the id or URL {shown:?}: see GET /api/cluster"))
+    Error::not_found(format!("no member has the id or URL {}: see GET /api/cluster", shown(node)))
 }
 
 fn cannot_register(url: &str, e: PeerError) -> Error {
@@ -442,8 +442,10 @@ fn cannot_register(url: &str, e: PeerError) -> Error {
 
 /// `http://host:port` of a URL; other schemes, paths and credentials are refused.
 pub(super) fn normalize_url(text: &str) -> Result<String> {
-    let shown: String = text.chars().take(200).collect();
-    let wrong = |why: &str| Error::bad_request(format!("url: {shown:?} {why}; it should look like http://host:8081"));
+    // What stands before an @ may be a password.
+    let public = text.rsplit('@').next().unwrap_or_default();
+    let wrong =
+        |why: &str| Error::bad_request(format!("url: {} {why}; it should look like http://host:8081", shown(public)));
     let url = url::Url::parse(text).map_err(|e| wrong(&format!("is no URL ({e})")))?;
     if url.scheme() != "http" {
         return Err(wrong("has another scheme than http"));
