@@ -1,0 +1,129 @@
+//! Group commit: appends that arrive while an fsync is under way share the next one.
+//!
+//! The crate's writer thread syncs once a request. So one request is kept under way at a time: its
+//! end takes along all that came meanwhile. Waiting a fixed time for company instead costs a lone
+//! client more than it gives many (measured: 1 ms of waiting makes 785 appends/s of 5 300).
+
+use std::io;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use openraft::storage::IOFlushed;
+use raft_log::RaftLog;
+use raft_log::api::raft_log_writer::RaftLogWriter;
+use tokio::sync::oneshot;
+
+use super::{LogTypes, Shared};
+use crate::raft::types::{LogId, TypeConfig};
+
+/// An append that waits to be on disk.
+pub struct Waiting {
+    /// Whom to tell.
+    pub done: IOFlushed<TypeConfig>,
+    /// Its last entry.
+    pub last: LogId,
+    /// The log's epoch when it was appended.
+    pub epoch: u64,
+    /// Since when.
+    pub asked: Instant,
+}
+
+/// The log, and the appends behind the fsync that is under way.
+pub struct Writer {
+    /// The log itself.
+    pub log: RaftLog<LogTypes>,
+    waiting: Vec<Waiting>,
+    under_way: bool,
+}
+
+impl Writer {
+    /// A writer of `log` with nothing under way.
+    pub fn new(log: RaftLog<LogTypes>) -> Self {
+        Writer { log, waiting: Vec::new(), under_way: false }
+    }
+
+    /// Sees to it that what `log` was given is synced and `waiting` told.
+    ///
+    /// # Errors
+    /// When the log's writer thread has ended.
+    pub fn commit(&mut self, waiting: Waiting, shared: &Weak<Shared>) -> io::Result<()> {
+        self.waiting.push(waiting);
+        if self.under_way {
+            return Ok(());
+        }
+        self.start(shared)
+    }
+
+    fn start(&mut self, shared: &Weak<Shared>) -> io::Result<()> {
+        self.under_way = true;
+        let group = std::mem::take(&mut self.waiting);
+        metrics::histogram!("jettra_log_group_appends").record(group.len() as f64);
+        let flushed = Flushed::Group { group, shared: shared.clone(), started: Instant::now() };
+        self.log.flush(true, Some(flushed))
+    }
+}
+
+/// Runs on the log's writer thread once a flush is on disk, or has failed.
+pub enum Flushed {
+    /// A group of appends.
+    Group {
+        /// Who waits.
+        group: Vec<Waiting>,
+        /// Where the next group waits. Weak, since the writer thread must not be the one that ends the log.
+        shared: Weak<Shared>,
+        /// When the flush was asked for.
+        started: Instant,
+    },
+    /// Anything else.
+    Wake(oneshot::Sender<io::Result<()>>),
+}
+
+impl raft_log::Callback for Flushed {
+    fn send(self, result: io::Result<()>) {
+        let (group, shared, started) = match self {
+            Flushed::Group { group, shared, started } => (group, shared, started),
+            Flushed::Wake(waiter) => {
+                // A waiter that went away has nothing to be told.
+                waiter.send(result).ok();
+                return;
+            }
+        };
+        metrics::histogram!("jettra_log_fsync_seconds").record(started.elapsed().as_secs_f64());
+        let Some(shared) = shared.upgrade() else { return };
+        tell(group, &shared, &result);
+        let mut writer = shared.writer.lock();
+        writer.under_way = false;
+        let failed = match result {
+            Ok(()) if writer.waiting.is_empty() => None,
+            Ok(()) => writer.start(&Arc::downgrade(&shared)).err(),
+            Err(e) => Some(e),
+        };
+        if let Some(e) = failed {
+            let left = std::mem::take(&mut writer.waiting);
+            drop(writer);
+            tell(left, &shared, &Err(e));
+        } else {
+            drop(writer);
+        }
+        // The last owner ends the log, which waits for this very thread: another one has to do it.
+        if let Some(last) = Arc::into_inner(shared) {
+            std::thread::spawn(move || drop(last));
+        }
+    }
+}
+
+fn tell(group: Vec<Waiting>, shared: &Shared, result: &io::Result<()>) {
+    if let (Ok(()), Some(last)) = (result, group.last()) {
+        shared.durable.send_if_modified(|durable| {
+            let holds = durable.epoch == last.epoch && durable.last < Some(last.last);
+            if holds {
+                durable.last = Some(last.last);
+            }
+            holds
+        });
+    }
+    for Waiting { done, asked, .. } in group {
+        metrics::histogram!("jettra_log_append_seconds").record(asked.elapsed().as_secs_f64());
+        done.io_completed(result.as_ref().map(|()| ()).map_err(|e| io::Error::new(e.kind(), e.to_string())));
+    }
+}
