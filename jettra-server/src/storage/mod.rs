@@ -5,6 +5,7 @@
 //! - [`Engine`]: the narrow face of a store, so that the engine behind it can be replaced
 //! - [`memory`]: a `BTreeMap`, for tests
 //! - [`sled`]: the store on disk; nothing of the crate sled is named outside that file
+//! - `large`: how an engine that rewrites whole leaves keeps large values apart
 //! - [`scan`]: iterators over any engine, in bounded chunks
 //! - [`keys`]: how keys are built; the first byte is the key space
 //!
@@ -20,6 +21,7 @@
 //!   refuses everything.
 
 pub mod keys;
+mod large;
 pub mod memory;
 pub mod scan;
 pub mod sled;
@@ -167,7 +169,7 @@ pub trait Engine: Send + Sync + 'static {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
 
-    /// Applies a batch atomically. It is readable when this returns and durable after the next durable point.
+    /// Applies a batch atomically. No key may start with the byte 255: engines have use for it. It is readable when this returns and durable after the next durable point.
     fn apply(&self, batch: Batch) -> Result<()>;
 
     /// The first pairs between the bounds, in `order`, up to `limit`; none means that there are no more.

@@ -15,18 +15,23 @@
 //!   from left to right, so there is one writer at a time.
 //! - A flush that failed leaves its epoch open for ever: the next one would hang. So after any failure no handle is
 //!   used again, and none is dropped.
+//! - A leaf that was written is never taken out of memory again in the life of the store (its `max_unflushed_epoch` is
+//!   never cleared), whatever the size of the cache. So after a durable point that follows many bytes the store is
+//!   closed and opened again, which takes some ten milliseconds.
+//! - A flush rewrites whole leaves, so large values are kept apart: see [`large`](super::large).
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ::sled::InlineArray;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use super::large::{self, Head, Stored};
 use super::{Batch, ChunkLimit, Engine, EngineStatus, Order, Pair, Result, StorageError, is_empty_range};
 
 /// Entries in a leaf. A flush rewrites whole leaves, so small ones suit scattered writes; it is fixed for a store.
@@ -35,6 +40,8 @@ const LEAF_FANOUT: usize = 256;
 const NEVER_MS: usize = 1 << 40;
 /// Handles kept for later calls; more are made when more threads call at once.
 const POOLED_HANDLES: usize = 16;
+/// How often a read starts again because the large value it reads was replaced under it.
+const READ_ATTEMPTS: usize = 10_000;
 /// Says what wrote the directory; a store made otherwise is refused before it is touched.
 const FORMAT: &str = "jettradb documents, format 1, sled 1.0.0-alpha.124, leaf fanout 256\n";
 
@@ -46,27 +53,36 @@ type Tree = ::sled::Tree<LEAF_FANOUT>;
 pub struct SledConfig {
     /// The store's directory; made where it is absent.
     pub path: PathBuf,
-    /// Memory for leaves, in bytes.
+    /// Memory for leaves that were read, in bytes.
     pub cache_bytes: usize,
+    /// Leaves that were written stay in memory beside the cache, until a durable point after so many bytes.
+    pub written_bytes: u64,
 }
 
 impl SledConfig {
-    /// A store at `path` with a cache of 256 MiB.
+    /// A store at `path` with a cache of 256 MiB, and 1 GiB for what is written.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        SledConfig { path: path.into(), cache_bytes: 256 << 20 }
+        SledConfig { path: path.into(), cache_bytes: 256 << 20, written_bytes: 1 << 30 }
     }
 }
 
 /// The store on disk.
 pub struct SledEngine {
-    path: PathBuf,
-    /// Shared while a call is in the library; exclusive never, but to take the handles away after a failure.
-    state: RwLock<Handles>,
+    config: SledConfig,
+    /// Shared while a call is in the library, exclusive while the store is opened again. `None` after that failed.
+    handles: RwLock<Option<Handles>>,
     /// Held by `apply`: one writer.
     writer: Mutex<()>,
     /// Held by `durable_point`: one flush.
     flusher: Mutex<()>,
+    /// Bytes applied since the last durable point.
     volatile_bytes: AtomicU64,
+    /// Bytes applied since the store was opened.
+    written_bytes: AtomicU64,
+    /// The number for the next large value.
+    next_number: AtomicU64,
+    /// Whether there may be a large value; while there is none, a write need not look at what it replaces.
+    has_large: AtomicBool,
     failure: RwLock<Option<StorageError>>,
 }
 
@@ -79,31 +95,37 @@ struct Handles {
 impl SledEngine {
     /// Opens the store, or makes an empty one.
     pub fn open(config: &SledConfig) -> Result<Self> {
-        let path = config.path.clone();
-        check_format(&path)?;
-        let sled_config = ::sled::Config::new()
-            .path(path.join("tree"))
-            .cache_capacity_bytes(config.cache_bytes)
-            .flush_every_ms(Some(NEVER_MS));
-        let db = catch_unwind(|| sled_config.open::<LEAF_FANOUT>())
-            .map_err(|panic| StorageError::new(&path, format!("sled panicked while opening: {}", panic_text(&*panic))))?
-            .map_err(|error| StorageError::new(&path, format!("cannot open: {error}")))?;
-        Ok(SledEngine {
-            path,
-            state: RwLock::new(Handles { pool: Mutex::new(Vec::new()), db: Mutex::new(db) }),
+        check_format(&config.path)?;
+        let handles = open_handles(config)?;
+        let engine = SledEngine {
+            config: config.clone(),
+            handles: RwLock::new(Some(handles)),
             writer: Mutex::new(()),
             flusher: Mutex::new(()),
             volatile_bytes: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+            next_number: AtomicU64::new(0),
+            has_large: AtomicBool::new(false),
             failure: RwLock::new(None),
-        })
+        };
+        // The pieces of large values sort last.
+        let last = engine.with("last", |tree| tree.last())?;
+        if let Some(number) = last.and_then(|(key, _)| large::piece_number(&key)) {
+            engine.next_number.store(number + 1, Ordering::Relaxed);
+            engine.has_large.store(true, Ordering::Relaxed);
+        }
+        Ok(engine)
     }
 
     /// Runs `call` with a handle of its own. After a failure or a panic the engine refuses everything.
-    fn with<T>(&self, doing: &str, call: impl FnOnce(&Tree) -> std::io::Result<T>) -> Result<T> {
+    fn with<T>(&self, doing: &str, call: impl FnOnce(&Tree) -> io::Result<T>) -> Result<T> {
         if let Some(failure) = &*self.failure.read() {
             return Err(failure.clone());
         }
-        let handles = self.state.read();
+        let handles = self.handles.read();
+        let Some(handles) = &*handles else {
+            return Err(StorageError::new(&self.config.path, "the store is closed"));
+        };
         let taken = handles.pool.lock().pop();
         let tree = match taken {
             Some(tree) => tree,
@@ -121,9 +143,37 @@ impl SledEngine {
             Err(panic) => format!("sled panicked in {doing}: {}", panic_text(&*panic)),
         };
         std::mem::forget(tree);
-        let error = StorageError::new(&self.path, what);
-        self.failure.write().get_or_insert(error.clone());
-        Err(error)
+        Err(self.fail(StorageError::new(&self.config.path, what)))
+    }
+
+    /// From now on every call fails with the first error.
+    fn fail(&self, error: StorageError) -> StorageError {
+        self.failure.write().get_or_insert(error).clone()
+    }
+
+    /// Closes the store and opens it again, which lets go of the leaves that were written.
+    fn reopen(&self) -> Result<()> {
+        let mut handles = self.handles.write();
+        // Dropping the last handle flushes what came after the durable point and waits for it.
+        drop(handles.take());
+        *handles = Some(open_handles(&self.config).map_err(|error| self.fail(error))?);
+        self.written_bytes.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Puts a value into a batch, cut where it is large.
+    fn put(&self, writes: &mut ::sled::Batch, key: InlineArray, value: &[u8]) {
+        if value.len() <= large::INLINE {
+            writes.insert(key, InlineArray::from(large::inline(value)));
+            return;
+        }
+        self.has_large.store(true, Ordering::Relaxed);
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let head = Head { number, length: value.len() as u64 };
+        for (key, piece) in head.keys().zip(value.chunks(large::PIECE)) {
+            writes.insert(InlineArray::from(key), InlineArray::from(piece));
+        }
+        writes.insert(key, InlineArray::from(head.encode()));
     }
 }
 
@@ -132,31 +182,43 @@ impl Drop for SledEngine {
         if self.failure.get_mut().is_some() {
             // The last handle's drop flushes, and after a failure that may hang or abort: leave them to the
             // process's end, which is near.
-            let handles = self.state.get_mut();
-            for tree in handles.pool.get_mut().drain(..) {
-                std::mem::forget(tree);
-            }
-            std::mem::forget(handles.db.get_mut().clone());
+            std::mem::forget(self.handles.get_mut().take());
         }
     }
 }
 
 impl Engine for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        self.with("get", |tree| Ok(tree.get(key)?.map(|value| to_bytes(&value))))
+        self.with("get", |tree| match tree.get(key)? {
+            Some(stored) => whole(tree, key, &stored),
+            None => Ok(None),
+        })
     }
 
     fn apply(&self, batch: Batch) -> Result<()> {
         let _one_writer = self.writer.lock();
         self.volatile_bytes.fetch_add(batch.size() as u64, Ordering::Relaxed);
+        self.written_bytes.fetch_add(batch.size() as u64, Ordering::Relaxed);
         self.with("apply", |tree| {
+            let replaces_large = self.has_large.load(Ordering::Relaxed);
             let mut deleted = Vec::new();
             let mut writes = ::sled::Batch::default();
             for (key, value) in batch.into_writes() {
+                if key.first() == Some(&large::SPACE) {
+                    return Err(io::Error::other("a key starts with the byte 255, which is the engine's own"));
+                }
+                let key = InlineArray::from(key);
+                if replaces_large
+                    && let Some(Stored::Large(head)) = tree.get(&key)?.and_then(|stored| large::decode(&stored))
+                {
+                    for piece in head.keys() {
+                        deleted.push(InlineArray::from(&*piece));
+                        writes.remove(InlineArray::from(piece));
+                    }
+                }
                 match value {
-                    Some(value) => writes.insert(InlineArray::from(key), InlineArray::from(&*value)),
+                    Some(value) => self.put(&mut writes, key, &value),
                     None => {
-                        let key = InlineArray::from(key);
                         deleted.push(key.clone());
                         writes.remove(key);
                     }
@@ -166,7 +228,7 @@ impl Engine for SledEngine {
             for key in deleted {
                 // Merges the leaf if it is empty now; changes nothing else.
                 if tree.compare_and_swap(key, None::<&[u8]>, None::<&[u8]>)?.is_err() {
-                    return Err(std::io::Error::other("a deleted key is still there"));
+                    return Err(io::Error::other("a deleted key is still there"));
                 }
             }
             Ok(())
@@ -174,16 +236,23 @@ impl Engine for SledEngine {
     }
 
     fn chunk(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, order: Order, limit: ChunkLimit) -> Result<Vec<Pair>> {
+        let to = match to {
+            Bound::Included(key) | Bound::Excluded(key) if *key < [large::SPACE][..] => to,
+            _ => Bound::Excluded(&[large::SPACE][..]),
+        };
         if is_empty_range(from, to) {
             return Ok(Vec::new());
         }
         self.with("scan", |tree| {
-            let mut chunk = Vec::new();
+            let mut chunk: Vec<Pair> = Vec::new();
             let mut bytes = 0;
-            let mut take = |(key, value): (InlineArray, InlineArray)| {
-                bytes += key.len() + value.len();
-                chunk.push((to_bytes(&key), to_bytes(&value)));
-                chunk.len() < limit.pairs && bytes < limit.bytes
+            // Takes a pair and says whether the chunk has room for another.
+            let mut take = |(key, stored): (InlineArray, InlineArray)| -> io::Result<bool> {
+                if let Some(value) = whole(tree, &key, &stored)? {
+                    bytes += key.len() + value.len();
+                    chunk.push((Bytes::copy_from_slice(&key), value));
+                }
+                Ok(chunk.len() < limit.pairs && (bytes < limit.bytes || chunk.is_empty()))
             };
             match order {
                 Order::Ascending => {
@@ -194,14 +263,14 @@ impl Engine for SledEngine {
                             Bound::Excluded(to) => &*pair.0 < to,
                             Bound::Unbounded => true,
                         };
-                        if !within || !take(pair) {
+                        if !within || !take(pair)? {
                             break;
                         }
                     }
                 }
                 Order::Descending => {
                     for pair in tree.range::<&[u8], _>((from, to)).rev() {
-                        if !take(pair?) {
+                        if !take(pair?)? {
                             break;
                         }
                     }
@@ -216,23 +285,75 @@ impl Engine for SledEngine {
         let before = self.volatile_bytes.load(Ordering::Relaxed);
         self.with("flush", |tree| tree.flush())?;
         self.volatile_bytes.fetch_sub(before, Ordering::Relaxed);
+        if self.written_bytes.load(Ordering::Relaxed) > self.config.written_bytes {
+            self.reopen()?;
+        }
         Ok(())
     }
 
     fn status(&self) -> Result<EngineStatus> {
-        let disk_bytes = directory_bytes(&self.path)
-            .map_err(|error| StorageError::new(&self.path, format!("cannot measure the directory: {error}")))?;
+        let path = &self.config.path;
+        let disk_bytes = directory_bytes(path)
+            .map_err(|error| StorageError::new(path, format!("cannot measure the directory: {error}")))?;
         Ok(EngineStatus {
             name: "sled",
-            path: self.path.clone(),
+            path: path.clone(),
             disk_bytes,
             volatile_bytes: self.volatile_bytes.load(Ordering::Relaxed),
         })
     }
 }
 
-fn to_bytes(value: &InlineArray) -> Bytes {
-    Bytes::copy_from_slice(value)
+fn open_handles(config: &SledConfig) -> Result<Handles> {
+    let path = &config.path;
+    let sled_config = ::sled::Config::new()
+        .path(path.join("tree"))
+        .cache_capacity_bytes(config.cache_bytes)
+        .flush_every_ms(Some(NEVER_MS));
+    let db = catch_unwind(|| sled_config.open::<LEAF_FANOUT>())
+        .map_err(|panic| StorageError::new(path, format!("sled panicked while opening: {}", panic_text(&*panic))))?
+        .map_err(|error| StorageError::new(path, format!("cannot open: {error}")))?;
+    Ok(Handles { pool: Mutex::new(Vec::new()), db: Mutex::new(db) })
+}
+
+/// The value that `stored` stands for, put together where it is large. Where its pieces have gone because it was
+/// replaced meanwhile, the newer one; `None` where it was deleted.
+fn whole(tree: &Tree, key: &[u8], stored: &InlineArray) -> io::Result<Option<Bytes>> {
+    let broken = || io::Error::other(format!("the value of {key:?} is broken"));
+    let mut stored = stored.clone();
+    for _ in 0..READ_ATTEMPTS {
+        let head = match large::decode(&stored).ok_or_else(broken)? {
+            Stored::Inline(value) => return Ok(Some(value)),
+            Stored::Large(head) => head,
+        };
+        if let Some(value) = pieces(tree, head)? {
+            return Ok(Some(value));
+        }
+        match tree.get(key)? {
+            None => return Ok(None),
+            Some(newer) if newer == stored => return Err(broken()),
+            Some(newer) => stored = newer,
+        }
+    }
+    Err(io::Error::other(format!("the value of {key:?} was replaced {READ_ATTEMPTS} times while it was read")))
+}
+
+/// The pieces of a value, put together; `None` where one is missing.
+fn pieces(tree: &Tree, head: Head) -> io::Result<Option<Bytes>> {
+    let mut value = Vec::with_capacity(head.length as usize);
+    let mut keys = head.keys();
+    for pair in tree.range::<Vec<u8>, _>(large::piece_key(head.number, 0)..) {
+        let Some(wanted) = keys.next() else { break };
+        let (key, piece) = pair?;
+        if *key != *wanted {
+            return Ok(None);
+        }
+        value.extend_from_slice(&piece);
+        if value.len() as u64 >= head.length {
+            break;
+        }
+    }
+    Ok((value.len() as u64 == head.length).then(|| value.into()))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -282,4 +403,61 @@ fn directory_bytes(path: &Path) -> std::io::Result<u64> {
         }
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn put(engine: &SledEngine, key: &[u8], value: Vec<u8>) {
+        let mut batch = Batch::default();
+        batch.put(key.to_vec(), value.into());
+        engine.apply(batch).unwrap();
+    }
+
+    fn piece_count(engine: &SledEngine) -> usize {
+        engine.with("count", |tree| Ok(tree.range::<&[u8], _>(&[large::SPACE][..]..).count())).unwrap()
+    }
+
+    #[test]
+    fn the_pieces_of_a_large_value_go_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = SledConfig::new(dir.path());
+        {
+            let engine = SledEngine::open(&config).unwrap();
+            put(&engine, b"k", vec![1; 8 << 20]);
+            assert_eq!(piece_count(&engine), 2048);
+        }
+        let engine = SledEngine::open(&config).unwrap();
+        put(&engine, b"k", vec![2; 5000]);
+        put(&engine, b"l", vec![3; 5000]);
+        assert_eq!(piece_count(&engine), 4);
+        put(&engine, b"k", vec![4; 5]);
+        let mut batch = Batch::default();
+        batch.delete(b"l".to_vec());
+        engine.apply(batch).unwrap();
+        assert_eq!(piece_count(&engine), 0);
+        assert_eq!(engine.get(b"k").unwrap().unwrap(), vec![4; 5]);
+    }
+
+    #[test]
+    fn after_a_failure_everything_is_refused_and_closing_does_not_hang() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = SledEngine::open(&SledConfig::new(dir.path())).unwrap();
+        put(&engine, b"k", vec![1]);
+        let error = engine.with::<()>("test", |_| panic!("broken {}", 7)).unwrap_err();
+        assert!(error.what.contains("broken 7"), "{error}");
+        assert_eq!(engine.get(b"k").unwrap_err(), error);
+        assert_eq!(engine.durable_point().unwrap_err(), error);
+    }
+
+    #[test]
+    fn a_broken_large_value_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = SledEngine::open(&SledConfig::new(dir.path())).unwrap();
+        put(&engine, b"k", vec![1; 5000]);
+        engine.with("damage", |tree| tree.remove(large::piece_key(0, 1))).unwrap();
+        assert!(engine.get(b"k").is_err());
+    }
 }

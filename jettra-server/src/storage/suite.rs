@@ -136,6 +136,45 @@ fn large_values_come_back_whole(engine: &dyn Engine) {
     engine.durable_point().unwrap();
 }
 
+fn large_values_are_replaced_and_deleted_under_a_reader(engine: &Arc<dyn Engine>) {
+    // Of one byte over and over, so that a torn one shows; small and large ones by turns.
+    let value = |n: usize| Bytes::from(vec![n as u8; [100, 3000, 20_000, 4096, 1024, 1025][n % 6]]);
+    let check = |read: &Bytes| assert!(read.iter().all(|byte| *byte == read[0]), "a torn value");
+    let write = |n: usize| {
+        let mut batch = Batch::default();
+        batch.put(b"a".to_vec(), value(n));
+        if n.is_multiple_of(7) {
+            batch.delete(b"b".to_vec())
+        } else {
+            batch.put(b"b".to_vec(), value(n))
+        }
+        engine.apply(batch).unwrap();
+    };
+    write(1);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    check(&engine.get(b"a").unwrap().unwrap());
+                    for pair in engine.scan_rev(Unbounded, Unbounded) {
+                        check(&pair.unwrap().1);
+                    }
+                }
+            });
+        }
+        for n in 2..2000 {
+            write(n);
+            if n % 500 == 0 {
+                engine.durable_point().unwrap();
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(engine.get(b"a").unwrap().unwrap(), value(1999));
+    assert_eq!(keys(engine.scan(Unbounded, Unbounded)), ["a", "b"]);
+}
+
 macro_rules! suite {
     ($engine:ident: $($name:ident),* $(,)?) => {
         $(#[test]
@@ -148,6 +187,12 @@ macro_rules! suite {
         fn a_reader_sees_a_batch_whole() {
             let (_keep, engine) = $engine();
             super::a_reader_sees_a_batch_whole(&engine);
+        }
+
+        #[test]
+        fn large_values_are_replaced_and_deleted_under_a_reader() {
+            let (_keep, engine) = $engine();
+            super::large_values_are_replaced_and_deleted_under_a_reader(&engine);
         }
     };
     ($engine:ident) => {
@@ -177,6 +222,25 @@ mod sled {
     }
 
     suite!(fresh);
+
+    #[test]
+    fn opening_again_under_readers_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = SledConfig { written_bytes: 100_000, ..SledConfig::new(dir.path()) };
+        let engine: Arc<dyn Engine> = Arc::new(SledEngine::open(&config).unwrap());
+        super::large_values_are_replaced_and_deleted_under_a_reader(&engine);
+        for n in 0..50u32 {
+            let mut batch = Batch::default();
+            for m in 0..100u32 {
+                batch.put([n.to_be_bytes(), m.to_be_bytes()].concat(), Bytes::from(vec![7; 100]));
+            }
+            engine.apply(batch).unwrap();
+            if n % 3 == 0 {
+                engine.durable_point().unwrap();
+            }
+        }
+        assert_eq!(engine.scan_prefix(&[0]).count(), 5000);
+    }
 
     #[test]
     fn what_was_durable_is_there_after_reopening() {
