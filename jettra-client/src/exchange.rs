@@ -88,6 +88,9 @@ impl Exchange<'_> {
                 Err(Attempt::TooLarge) => {
                     return Err(Error::AnswerTooLarge { limit: self.inner.settings.max_response_bytes });
                 }
+                Err(Attempt::Unsendable(message)) => {
+                    return Err(Error::invalid(format!("the call cannot be sent: {message}")));
+                }
                 Err(Attempt::Failed(failure, signs)) => (failure, signs),
             };
             self.note_failure(&url, &failure, &signs);
