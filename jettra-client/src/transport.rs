@@ -89,7 +89,7 @@ fn build(request: &Request, way: &Way<'_>) -> reqwest::RequestBuilder {
     // before this end gives up on them.
     let told = way.limit.mul_f32(0.9).as_millis().max(1);
     let join = if request.query.is_empty() { "" } else { "&" };
-    let url = format!("{}{}?{}{join}timeout={told}", way.url, request.path, request.query);
+    let url = format!("{}{}?{}{join}timeout={told}ms", way.url, request.path, request.query);
     let mut builder = way.http.request(request.method.clone(), url).timeout(way.limit);
     builder = match way.authorization {
         Authorization::None => builder,
