@@ -88,6 +88,9 @@ impl Exchange<'_> {
                 Err(Attempt::TooLarge) => {
                     return Err(Error::AnswerTooLarge { limit: self.inner.settings.max_response_bytes });
                 }
+                Err(Attempt::Unsendable(message)) => {
+                    return Err(Error::invalid(format!("the call cannot be sent: {message}")));
+                }
                 Err(Attempt::Failed(failure, signs)) => (failure, signs),
             };
             self.note_failure(&url, &failure, &signs);
@@ -104,7 +107,7 @@ impl Exchange<'_> {
                 }
             }
             self.doubt |= retry::may_have_happened(self.request.safety, &failure);
-            if self.time_left().is_zero() {
+            if self.time_left() < self.least_attempt() {
                 return Err(self.out_of_time(Some(failure)));
             }
             if self.inner.pick(self.prefers_leader(), &self.tried).is_none() {
@@ -140,10 +143,15 @@ impl Exchange<'_> {
         first.saturating_mul(1 << self.attempts.min(6)).min(self.time_left()).max(Duration::from_millis(1))
     }
 
+    /// An attempt with less time than this would say nothing but that time is up.
+    fn least_attempt(&self) -> Duration {
+        (self.allowed / 3).min(Duration::from_millis(100))
+    }
+
     /// Waits before the next round, or reports the failure if it would have to wait too long.
     async fn pause(&mut self, at_least: Duration, failure: &Failure) -> Result<()> {
         let pause = retry::pause(self.pauses, random()).max(at_least);
-        if pause >= self.time_left() {
+        if pause + self.least_attempt() > self.time_left() {
             return Err(self.out_of_time(Some(failure.clone())));
         }
         self.pauses += 1;

@@ -46,6 +46,7 @@
 //! | `document`, `options`, `error` | what calls take and return |
 //! | `testing` | with the feature `test-util`: a node in memory |
 #![deny(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod wire;
 

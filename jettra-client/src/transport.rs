@@ -51,6 +51,8 @@ pub(crate) enum Attempt {
     Failed(Failure, Signs),
     /// The answer is larger than the limit.
     TooLarge,
+    /// The call cannot be put into a request, such as credentials that no header can hold.
+    Unsendable(String),
 }
 
 /// Everything about one attempt but the call itself.
@@ -66,8 +68,8 @@ pub(crate) struct Way<'a> {
 
 /// Sends the call once and reads the answer whole.
 pub(crate) async fn attempt(request: &Request, way: Way<'_>) -> Result<Answer, Attempt> {
-    let answer =
-        build(request, &way).send().await.map_err(|error| Attempt::Failed(failure(&error), Signs::default()))?;
+    let built = build(request, &way).build().map_err(|error| Attempt::Unsendable(innermost(&error)))?;
+    let answer = way.http.execute(built).await.map_err(|error| Attempt::Failed(failure(&error), Signs::default()))?;
     let status = answer.status();
     let headers = answer.headers().clone();
     let signs = Signs::of(&headers);
@@ -87,7 +89,7 @@ fn build(request: &Request, way: &Way<'_>) -> reqwest::RequestBuilder {
     // before this end gives up on them.
     let told = way.limit.mul_f32(0.9).as_millis().max(1);
     let join = if request.query.is_empty() { "" } else { "&" };
-    let url = format!("{}{}?{}{join}timeout={told}", way.url, request.path, request.query);
+    let url = format!("{}{}?{}{join}timeout={told}ms", way.url, request.path, request.query);
     let mut builder = way.http.request(request.method.clone(), url).timeout(way.limit);
     builder = match way.authorization {
         Authorization::None => builder,
@@ -131,7 +133,7 @@ async fn read(mut answer: reqwest::Response, limit: usize) -> reqwest::Result<Op
 
 fn failure(error: &reqwest::Error) -> Failure {
     let message = innermost(error);
-    if error.is_connect() || error.is_builder() {
+    if error.is_connect() {
         return Failure::Unreachable(message);
     }
     Failure::Lost { message, timed_out: error.is_timeout() }

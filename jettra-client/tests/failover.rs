@@ -1,4 +1,5 @@
 //! What the client does when nodes do not do what they should.
+#![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 
@@ -265,4 +266,9 @@ async fn what_makes_no_client_is_told_at_the_first_call() {
     let error = client.list_databases().await.unwrap_err();
     assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");
     assert!(JettraClient::builder().build().is_err());
+
+    let node = FakeNode::start().unwrap();
+    let client = JettraClient::builder().url(node.url()).token("two\nlines").build().unwrap();
+    let error = client.list_databases().await.unwrap_err();
+    assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");
 }

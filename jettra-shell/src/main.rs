@@ -11,6 +11,7 @@
 //! | `shell` | what commands work on: the client, the database in use |
 //! | `report`, `text` | what commands return, as tables or JSON, with nothing in it that drives a terminal |
 //! | `bench/` | `jettra-shell bench` |
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bench;
 mod cli;

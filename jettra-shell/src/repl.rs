@@ -1,7 +1,7 @@
 //! Commands from a terminal: prompt, history, completion.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
@@ -46,6 +46,7 @@ pub fn run(runtime: &Runtime, mut shell: Shell, connect: bool) -> Result<(), Fai
             Ok(typed) => {
                 if is_worth_keeping(&typed) {
                     editor.add_history_entry(typed.trim()).map_err(broken)?;
+                    keep(&mut editor, history.as_deref());
                 }
                 line(runtime, &mut shell, &typed)?;
                 if let Some(helper) = editor.helper_mut() {
@@ -57,11 +58,6 @@ pub fn run(runtime: &Runtime, mut shell: Shell, connect: bool) -> Result<(), Fai
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(broken(error)),
         }
-    }
-    if let Some(file) = &history {
-        // A history that cannot be kept is no reason to fail.
-        file.parent().map_or(Ok(()), std::fs::create_dir_all).unwrap_or_default();
-        editor.append_history(file).unwrap_or_default();
     }
     Ok(())
 }
@@ -114,6 +110,15 @@ fn is_worth_keeping(typed: &str) -> bool {
         commands::after("login", &words).is_some_and(|arguments| arguments.len() > 1)
     };
     !typed.trim().is_empty() && !line::read(typed).statements.iter().any(with_password)
+}
+
+/// Adds what is new to the history file, as far as that can be written.
+fn keep(editor: &mut Editor<LineHelper, DefaultHistory>, file: Option<&Path>) {
+    if let Some(file) = file {
+        // A history that cannot be kept is no reason to fail.
+        file.parent().map_or(Ok(()), std::fs::create_dir_all).unwrap_or_default();
+        editor.append_history(file).unwrap_or_default();
+    }
 }
 
 /// `JETTRA_HISTORY`, or a file in the user's state directory (XDG), or none.

@@ -8,6 +8,7 @@ use jettra_client::{Error, JettraClient};
 use crate::commands::{self, Command};
 use crate::line::Statement;
 use crate::report::{Format, Report};
+use crate::text;
 
 /// What the shell begins with.
 #[derive(Clone)]
@@ -145,7 +146,10 @@ pub fn password_for(user: &str) -> Result<String, Failure> {
         let said = format!("no password for {user:?}; give --password or set JETTRA_PASSWORD");
         return Err(Failure::Said(said));
     }
-    Ok(rpassword::prompt_password(format!("Password of {user}: "))?)
+    rpassword::prompt_password(format!("Password of {}: ", text::plain(user))).map_err(|error| match error.kind() {
+        std::io::ErrorKind::Interrupted => Failure::Said("cancelled".into()),
+        _ => Failure::Io(error),
+    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 //! The load generator, on nodes in memory: that it measures, reports and tidies up, not how fast.
+#![allow(clippy::unwrap_used)]
 
 use assert_cmd::Command;
 use jettra_client::testing::FakeCluster;

@@ -1,4 +1,5 @@
 //! The shell as programs use it: arguments, pipes, exit codes.
+#![allow(clippy::unwrap_used)]
 
 use assert_cmd::Command;
 use jettra_client::testing::{FakeCluster, FakeNode};

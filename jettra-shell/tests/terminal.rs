@@ -1,4 +1,5 @@
 //! The shell as a person uses it: at a terminal.
+#![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
 use std::process::Command;

@@ -273,3 +273,31 @@ pub struct Votes {
     /// How many more voters may fail before writing stops.
     pub failure_tolerance: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standalone_node_says_only_that() {
+        let view: ClusterView = serde_json::from_str(r#"{"enabled":false}"#).unwrap();
+        assert_eq!(serde_json::to_string(&view).unwrap(), r#"{"enabled":false}"#);
+    }
+
+    #[test]
+    fn status_stands_right_after_url() {
+        let text = r#"{"_id":"node2","id":"node2","url":"http://localhost:8081","status":"ACTIVE","role":"FOLLOWER","voter":true,"lagEntries":0}"#;
+        let node: NodeView = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&node).unwrap(), text);
+    }
+
+    #[test]
+    fn plans_and_safe_to_stop_are_one_shape() {
+        let votes = r#"{"voters":3,"active":3,"majority":2,"failureTolerance":1}"#;
+        for name in ["allowed", "safe"] {
+            let plan: ChangePlan = serde_json::from_str(&format!(r#"{{"{name}":true,"before":{votes}}}"#)).unwrap();
+            assert!(plan.allowed);
+            assert_eq!(plan.before.map(|votes| votes.failure_tolerance), Some(1));
+        }
+    }
+}
