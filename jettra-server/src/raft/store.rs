@@ -45,7 +45,7 @@ impl StateStore {
             Err(e) => return Err(halt(&pointer, &e)),
         };
         remove_others(dir, generation).map_err(|e| halt(dir, &e))?;
-        let engine = SledEngine::open(&SledConfig { path: dir.join(generation.to_string()), cache_bytes })?;
+        let engine = SledEngine::open(&SledConfig { cache_bytes, ..SledConfig::new(dir.join(generation.to_string())) })?;
         let state = State::open(Arc::new(engine))?;
         state.durable_point()?;
         if !pointer.exists() {
@@ -69,7 +69,7 @@ impl StateStore {
         if path.exists() {
             std::fs::remove_dir_all(&path).map_err(|e| halt(&path, &e))?;
         }
-        let engine = SledEngine::open(&SledConfig { path: path.clone(), cache_bytes: self.cache_bytes })?;
+        let engine = SledEngine::open(&SledConfig { cache_bytes: self.cache_bytes, ..SledConfig::new(&path) })?;
         Ok(Fresh { generation, engine: Arc::new(engine) })
     }
 
