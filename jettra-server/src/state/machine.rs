@@ -178,7 +178,8 @@ fn check_format(engine: &dyn Engine) -> Result<(), Halt> {
         None if engine.chunk(Unbounded, Unbounded, Order::Ascending, ChunkLimit::ONE)?.is_empty() => {
             let mut batch = Batch::default();
             batch.put(key, Bytes::from_static(STATE_FORMAT));
-            Ok(engine.apply(batch)?)
+            engine.apply(batch)?;
+            Ok(engine.durable_point()?)
         }
         None => Err(Halt::damage("the store does not say its format")),
     }

@@ -18,7 +18,8 @@ pub(super) fn reclaim(engine: &dyn Engine, horizon: Horizon, max_keys: usize) ->
     sweep.notes(vec![keys::EXPIRY], |key| {
         Some(keys::number(key, 1)? <= horizon.time_ms && keys::number(key, 9)? <= horizon.rev)
     })?;
-    let deleted = sweep.batch.len();
+    // Notes may name a key twice: what was looked at counts, not what was found.
+    let deleted = max_keys - sweep.left;
     if deleted > 0 {
         engine.apply(sweep.batch)?;
     }

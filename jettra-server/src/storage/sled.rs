@@ -18,7 +18,7 @@
 //! - A leaf that was written is never taken out of memory again in the life of the store (its `max_unflushed_epoch` is
 //!   never cleared), whatever the size of the cache. So after a durable point that follows many bytes the store is
 //!   closed and opened again, which takes some ten milliseconds.
-//! - A flush rewrites whole leaves, so large values are kept apart: see [`large`](super::large).
+//! - A flush rewrites whole leaves, so large values are kept apart: see `large`.
 
 use std::fs;
 use std::io::{self, Write};
@@ -42,6 +42,8 @@ const NEVER_MS: usize = 1 << 40;
 const POOLED_HANDLES: usize = 16;
 /// How often a read starts again because the large value it reads was replaced under it.
 const READ_ATTEMPTS: usize = 10_000;
+/// So few pieces are read one by one: a range copies the references to a whole leaf first.
+const FEW_PIECES: u32 = 16;
 /// Says what wrote the directory; a store made otherwise is refused before it is touched.
 const FORMAT: &str = "jettradb documents, format 1, sled 1.0.0-alpha.124, leaf fanout 256\n";
 
@@ -341,6 +343,13 @@ fn whole(tree: &Tree, key: &[u8], stored: &InlineArray) -> io::Result<Option<Byt
 /// The pieces of a value, put together; `None` where one is missing.
 fn pieces(tree: &Tree, head: Head) -> io::Result<Option<Bytes>> {
     let mut value = Vec::with_capacity(head.length as usize);
+    if head.pieces() <= FEW_PIECES {
+        for key in head.keys() {
+            let Some(piece) = tree.get(key)? else { return Ok(None) };
+            value.extend_from_slice(&piece);
+        }
+        return Ok((value.len() as u64 == head.length).then(|| value.into()));
+    }
     let mut keys = head.keys();
     for pair in tree.range::<Vec<u8>, _>(large::piece_key(head.number, 0)..) {
         let Some(wanted) = keys.next() else { break };

@@ -1,8 +1,8 @@
 //! JSON as bytes: checked once, then carried as it was written.
 //!
-//! - [`scan`]: checks a document and removes the white space around its tokens
-//! - [`fields`]: walks over the fields of an object that was checked before
-//! - [`text`]: escapes and unescapes strings
+//! - `scan`: checks a document and removes the white space around its tokens
+//! - `fields`: walks over the fields of an object that was checked before
+//! - `text`: escapes and unescapes strings
 
 mod fields;
 mod scan;
