@@ -7,6 +7,7 @@ use jettra_client::testing::FakeCluster;
 #[test]
 fn puts_and_gets_are_measured_and_tidied_up() {
     let cluster = FakeCluster::start(2).unwrap();
+    cluster.node(0).require_login();
     let urls = cluster.urls().join(",");
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("jettra-shell"));
     command.args(["bench", "--url", &urls, "--clients", "1,4", "--seconds", "1", "--keys", "20", "--format", "json"]);

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use jettra_client::JettraClient;
-use reqwest::header::HeaderValue;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Method, Url};
 use serde_json::{Value, json};
 
 use super::load::{Tally, Target, http, measure, send};
 use super::{BenchOptions, Mode};
+use crate::cli::DEFAULT_URL;
 use crate::report::{self, Report};
 use crate::shell::{Failure, credentials, full_url};
 
@@ -68,9 +69,10 @@ impl Row {
 /// # Errors
 /// If the cluster cannot be prepared.
 pub async fn run(options: &BenchOptions) -> Result<bool, Failure> {
-    let (client, authorization) = client(options).await?;
-    let target = target(options, authorization)?;
+    let credentials = credentials(options.user.as_deref(), options.password.as_deref())?;
+    let client = client(&options.url, credentials.as_ref())?;
     let http = http()?;
+    let target = target(options, authorization(&http, credentials.as_ref())?)?;
     let documents = report::counted(options.keys.into(), "document");
     report::progress(&format!("preparing {documents} in {}.{}", target.database, target.collection));
     let measured = match prepare(&http, &target).await {
@@ -127,18 +129,21 @@ fn result(options: &BenchOptions, rows: &[Row]) -> Report {
     }
 }
 
-/// A client for what is not measured, logged in if there is a user, and the header that says so.
-async fn client(options: &BenchOptions) -> Result<(JettraClient, Option<HeaderValue>), Failure> {
-    let builder = JettraClient::builder().urls(options.url.iter().map(|url| full_url(url)));
-    let Some((user, password)) = credentials(options.user.as_deref(), options.password.as_deref())? else {
-        return Ok((builder.build()?, None));
-    };
-    let client = builder.credentials(user, password).build()?;
-    let token = client.login().await?.token;
-    let mut header =
-        HeaderValue::from_str(&token).map_err(|_| Failure::Said("the node gave a token that is none".into()))?;
-    header.set_sensitive(true);
-    Ok((client, Some(header)))
+/// A client for what is not measured.
+fn client(urls: &[String], credentials: Option<&(String, String)>) -> Result<JettraClient, Failure> {
+    let mut builder = JettraClient::builder().urls(urls.iter().map(|url| full_url(url)));
+    if let Some((user, password)) = credentials {
+        builder = builder.credentials(user, password);
+    }
+    Ok(builder.build()?)
+}
+
+/// The header for user and password. A token would be shorter, but may end before the load does.
+fn authorization(http: &Client, credentials: Option<&(String, String)>) -> Result<Option<HeaderValue>, Failure> {
+    let Some((user, password)) = credentials else { return Ok(None) };
+    let example = http.get(DEFAULT_URL).basic_auth(user, Some(password)).build();
+    let headers = example.map_err(|error| Failure::Said(format!("user and password fit no header: {error}")))?;
+    Ok(headers.headers().get(AUTHORIZATION).cloned())
 }
 
 fn target(options: &BenchOptions, authorization: Option<HeaderValue>) -> Result<Target, Failure> {

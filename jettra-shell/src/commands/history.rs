@@ -20,7 +20,7 @@ async fn run(shell: &mut Shell, arguments: &[&str]) -> Result<Report, Failure> {
     let [collection, id] = exactly(arguments, &COMMAND)?;
     let versions = shell.client.versions(shell.database()?, collection, id).await?;
     Ok(Report::Table {
-        header: &["Version", "Revision", "Until (UTC)"],
+        header: &["Version", "Revision", "Written (UTC)"],
         rows: versions.iter().map(|version| row(version)).collect(),
         json: json!(versions),
     })
