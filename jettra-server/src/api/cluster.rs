@@ -9,15 +9,18 @@ use super::answer::Answer;
 use super::request::Request;
 use super::{Access, App, Route, route};
 use crate::auth::Role;
-use crate::cluster::ClusterCall;
+use crate::cluster::{ClusterCall, ClusterRequest};
 use crate::error::{Error, Result};
+use crate::state::names::shown;
+use jettra_client::wire::ErrorCode;
 
 pub(super) const ROUTES: &[Route] = &[
     route!(GET "/api/cluster", Access::Role(Role::Reader), [], "the cluster as this node sees it", show),
-    route!(POST "/api/cluster/register", Access::Role(Role::Admin), [], "makes the node at a URL a member", register),
-    route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), [], "makes a node a member no more", deregister),
-    route!(POST "/api/cluster/stop", Access::Role(Role::Admin), [], "ends a node's process", stop),
-    route!(POST "/api/cluster/transfer", Access::Role(Role::Admin), [], "hands leadership to a node", transfer),
+    route!(POST "/api/cluster/register", Access::Role(Role::Admin), ["dry_run?"], "makes the node at a URL a member", register),
+    route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), ["dry_run?"], "makes a node a member no more", deregister),
+    route!(POST "/api/cluster/stop", Access::Role(Role::Admin), ["dry_run?"], "ends a node's process", stop),
+    route!(POST "/api/cluster/transfer", Access::Role(Role::Admin), ["dry_run?"], "hands leadership to a node", transfer),
+    route!(GET "/api/cluster/safe-to-stop", Access::Role(Role::Admin), ["node"], "200 if a node may stop without cost to the majority, else 409", safe_to_stop),
     route!(GET "/api/federated", Access::Role(Role::Reader), [], "the cluster, in the shape that old clients read", federated),
     route!(GET "/api/federated/node-leader", Access::Role(Role::Reader), [], "the leader's entry of it", node_leader),
     route!(GET "/api/federated/config", Access::Role(Role::Reader), [], "the URLs of the members", federated_config),
@@ -68,23 +71,42 @@ async fn stop(app: &Arc<App>, request: Request) -> Result<Answer> {
     run(app, &request, ClusterCall::Stop { node, force }, 15).await
 }
 
+async fn safe_to_stop(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let node = request.query.required("node")?.to_owned();
+    distributed(app)?;
+    let call = ClusterCall::Stop { node: node.clone(), force: false };
+    let mut verdict = app.cluster.cluster_call(&request.call, ClusterRequest { call, dry_run: true }).await?;
+    if verdict["allowed"] == Value::Bool(true) {
+        verdict["safe"] = Value::Bool(true);
+        return Answer::json(&verdict);
+    }
+    let reason = verdict["reason"].as_str().unwrap_or("it would cost the majority").to_owned();
+    Err(Error::new(ErrorCode::QuorumAtRisk, format!("{} is not safe to stop: {reason}", shown(&node)))
+        .with("before", verdict["before"].take())
+        .with("after", verdict["after"].take()))
+}
+
 async fn transfer(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (node, _) = request.json::<Node>()?.named()?;
     run(app, &request, ClusterCall::Transfer { node }, 15).await
 }
 
+fn distributed(app: &App) -> Result<()> {
+    if app.config.distributed {
+        return Ok(());
+    }
+    Err(Error::conflict("this node is standalone: set \"distributed\": true in its config.json and restart it"))
+}
+
 /// Membership calls take longer than documents: they have `seconds` unless the request says less.
 async fn run(app: &Arc<App>, request: &Request, call: ClusterCall, seconds: u64) -> Result<Answer> {
-    if !app.config.distributed {
-        return Err(Error::conflict(
-            "this node is standalone: set \"distributed\": true in its config.json and restart it",
-        ));
-    }
+    distributed(app)?;
+    let dry_run = request.query.parsed::<bool>("dry_run", "true or false")?.unwrap_or(false);
     let mut limit = request.call.clone();
     if request.query.get("timeout").is_none() {
         limit.deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
     }
-    let answer: Value = app.cluster.cluster_call(&limit, call).await?;
+    let answer: Value = app.cluster.cluster_call(&limit, ClusterRequest { call, dry_run }).await?;
     Answer::json(&answer)
 }
 

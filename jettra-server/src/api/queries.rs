@@ -27,6 +27,8 @@ const LIMIT: i64 = 100;
 const CHUNK: usize = 64 << 10;
 /// A client that takes nothing for so long is cut off, since its view holds back what may be deleted.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+/// A query that takes longer is broken off, for the same reason.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// What this version does not do yet is refused and never ignored: the answer would be wrong.
 fn refuse_unknown(request: &Request, names: &[&str]) -> Result<()> {
@@ -48,9 +50,13 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
     request.ready_to_read(app).await?;
 
     let state = app.cluster.state()?;
+    let scans = app.scans.clone().try_acquire_owned();
+    let scan = scans.map_err(|_| Error::busy("too many queries are being answered: try again in a moment"))?;
+    let ends = std::time::Instant::now() + LONGEST;
     let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(4);
     let (first_tx, first_rx) = tokio::sync::oneshot::channel();
     tokio::task::spawn_blocking(move || {
+        let _scan = scan;
         let pin = state.pin();
         // The caller may be gone; then the scan finds nobody to send to.
         first_tx.send(pin.index()).ok();
@@ -69,8 +75,14 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
                         out.put_u8(b',');
                     }
                     projection.write(&doc.body, &mut out);
-                    if out.len() >= CHUNK && !send(Ok(out.split().freeze())) {
-                        return;
+                    if out.len() >= CHUNK {
+                        if std::time::Instant::now() > ends {
+                            send(Err(std::io::Error::other("the query took too long")));
+                            return;
+                        }
+                        if !send(Ok(out.split().freeze())) {
+                            return;
+                        }
                     }
                 }
                 Err(e) => {

@@ -18,7 +18,7 @@ use super::App;
 use super::answer::{self, Answer};
 use super::gate::{ends, read_body};
 use crate::auth::{Role, check_host_and_origin};
-use crate::cluster::{ClusterCall, Forward, JoinRequest};
+use crate::cluster::{ClusterCall, ClusterRequest, Forward, JoinRequest};
 use crate::error::{Error, Result};
 use crate::peers::{
     IdentityAnswer, IdentityRequest, Key, Nonce, PEER_HEADER, ProveAnswer, ProveRequest, Refused, peer_is_ours,
@@ -211,7 +211,8 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
             caller.same_user_or_member().await?;
             let url =
                 call.body.get("url").and_then(Value::as_str).ok_or_else(|| Error::bad_request("url is missing"))?;
-            let request = ClusterCall::Register { url: url.to_owned(), description: None };
+            let call = ClusterCall::Register { url: url.to_owned(), description: None };
+            let request = ClusterRequest { call, dry_run: false };
             cluster.consensus()?;
             let cluster = cluster.clone();
             tokio::spawn(async move {

@@ -65,6 +65,17 @@ async fn readyz(app: &Arc<App>, _: Request) -> Result<Answer> {
                     _ => Ok(format!("raft id {} of cluster {}", consensus.id(), consensus.cluster())),
                 },
             );
+            if app.auth.is_being_set() {
+                check("administrator", Err("the configured password is not in force yet".to_owned()));
+            }
+            check(
+                "disk",
+                if app.cluster.is_disk_full() {
+                    Err("nearly full: writes are refused".to_owned())
+                } else {
+                    Ok("has room".to_owned())
+                },
+            );
             check("raft", picture.halted.clone().map_or(Ok("running".to_owned()), Err));
             check(
                 "leader",

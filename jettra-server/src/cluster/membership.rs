@@ -57,6 +57,16 @@ pub enum ClusterCall {
     },
 }
 
+/// A cluster call, or the question what it would do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClusterRequest {
+    /// The call.
+    pub call: ClusterCall,
+    /// Change nothing, tell what would happen.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
 /// An answer, or who leads.
 type Attempt = Result<std::result::Result<Value, NotLeader>>;
 
@@ -65,7 +75,7 @@ impl Cluster {
     pub(super) async fn run_cluster_call(
         self: &Arc<Self>,
         consensus: Arc<Consensus>,
-        request: ClusterCall,
+        request: ClusterRequest,
         principal: &str,
         limit: Duration,
     ) -> Attempt {
@@ -78,11 +88,44 @@ impl Cluster {
             return Ok(Err(not));
         }
         tracing::info!(?request, principal, "cluster call");
-        match request {
+        if request.dry_run {
+            let verdict = self.plan(&consensus, request.call).await?;
+            return serde_json::to_value(verdict).map(Ok).map_err(|e| Error::internal(e.to_string()));
+        }
+        match request.call {
             ClusterCall::Register { url, description } => self.register(consensus, url, description).await.map(Ok),
             ClusterCall::Deregister { node, force } => self.deregister(consensus, &node, force, limit).await,
             ClusterCall::Stop { node, force } => self.stop_node(consensus, &node, force).await.map(Ok),
             ClusterCall::Transfer { node } => self.transfer_to(&consensus, &node).await.map(Ok),
+        }
+    }
+
+    /// What `call` would do, by the same computation that the deed goes by.
+    async fn plan(&self, consensus: &Arc<Consensus>, call: ClusterCall) -> Result<Verdict> {
+        let voters = voters(consensus);
+        let known = |node: &str| self.find_member(node)?.ok_or_else(|| unknown_node(node));
+        match call {
+            ClusterCall::Deregister { node, .. } => Ok(judge(&voters, Action::Remove(known(&node)?.raft_id))),
+            ClusterCall::Stop { node, .. } => Ok(judge(&voters, Action::Stop(known(&node)?.raft_id))),
+            ClusterCall::Transfer { node } => {
+                let (doc, verdict) = (known(&node)?, judge(&voters, Action::Lead));
+                let leads = doc.raft_id == consensus.id();
+                match may_lead(&consensus.picture(), &doc) {
+                    Err(e) if !leads => Ok(verdict.refused(e.message())),
+                    _ => Ok(verdict),
+                }
+            }
+            ClusterCall::Register { url, .. } => {
+                let url = normalize_url(&url)?;
+                if self.find_member(&url)?.is_some_and(|m| m.voter == Some(true)) {
+                    return Ok(judge(&voters, Action::Lead));
+                }
+                let verdict = judge(&voters, Action::Add);
+                match self.ask_joiner(consensus, &url).await {
+                    Ok(_) => Ok(verdict),
+                    Err(e) => Ok(verdict.refused(e.message())),
+                }
+            }
         }
     }
 
@@ -93,9 +136,6 @@ impl Cluster {
         description: Option<String>,
     ) -> Result<Value> {
         let url = normalize_url(&url)?;
-        if url == self.url() {
-            return Err(Error::conflict(format!("{url} is this node itself, which is a member already")));
-        }
         let node = self.clone();
         let joining = tokio::spawn(async move {
             let _queue = node.changes.lock().await;
@@ -120,9 +160,8 @@ impl Cluster {
         url: &str,
         description: Option<String>,
     ) -> Result<MemberDoc> {
+        let info = self.ask_joiner(consensus, url).await?;
         let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
-        let info = stranger.who().await.map_err(|e| cannot_register(url, e))?;
-        self.may_join(consensus, url, &info)?;
         let op = Op::ClusterRegister {
             id: NodeName::parse(&info.name)?,
             url: url.to_owned(),
@@ -151,6 +190,17 @@ impl Cluster {
         self.member_doc(&info.name)
     }
 
+    /// Who answers at `url`, if it may join.
+    async fn ask_joiner(&self, consensus: &Consensus, url: &str) -> Result<NodeInfo> {
+        if url == self.url() {
+            return Err(Error::conflict(format!("{url} is this node itself, which is a member already")));
+        }
+        let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
+        let info = stranger.who().await.map_err(|e| cannot_register(url, e))?;
+        self.may_join(consensus, url, &info)?;
+        Ok(info)
+    }
+
     fn may_join(&self, consensus: &Consensus, url: &str, info: &NodeInfo) -> Result<()> {
         if info.rpc_version != RPC_VERSION {
             return Err(Error::conflict(format!(
@@ -174,11 +224,20 @@ impl Cluster {
                 "{url} belongs to another cluster ({cluster}): to move it here, stop it, remove its data directory and start it with \"Bootstrap\": false"
             )));
         }
-        if info.name == identity.name {
-            return Err(Error::conflict(format!(
-                "{url} calls itself {:?} like this node: give it a NodeID of its own",
-                info.name
-            )));
+        for member in consensus.state().members() {
+            if member.id == info.name && member.incarnation != info.incarnation {
+                return Err(Error::conflict(format!(
+                    "{url} calls itself {:?} like the member at {}: give it a NodeID of its own; if it is that member \
+                     with a new disk, deregister {:?} first",
+                    info.name, member.url, info.name
+                )));
+            }
+            if member.url == url && member.id != info.name {
+                return Err(Error::conflict(format!(
+                    "{url} is the URL of the member {:?}: deregister that first",
+                    member.id
+                )));
+            }
         }
         Ok(())
     }

@@ -7,11 +7,14 @@ use jettra_client::wire::ErrorCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Cluster, ClusterCall};
+use super::{Cluster, ClusterRequest};
 use crate::error::{Error, Result};
 use crate::peers::{PeerError, Target};
 use crate::raft::{Committed, Consensus, Envelope, Member, NotLeader};
 use crate::state::{Command, stamp};
+
+/// The principal of what nodes do by themselves. No user has this name.
+const OWN: &str = "_node";
 
 /// What a request may cost and how far it may go.
 #[derive(Debug, Clone)]
@@ -27,7 +30,7 @@ pub struct Call {
 impl Call {
     /// A call of the node itself.
     pub fn internal(limit: Duration) -> Self {
-        Call { principal: "_node".to_owned(), deadline: Instant::now() + limit, forward: true }
+        Call { principal: OWN.to_owned(), deadline: Instant::now() + limit, forward: true }
     }
 
     /// How long it may still take.
@@ -43,7 +46,7 @@ pub enum Work {
     /// Propose this unstamped command.
     Command(Box<RawValue>),
     /// Change the membership.
-    Cluster(ClusterCall),
+    Cluster(ClusterRequest),
     /// Confirm leadership (by the lease if true) and tell the read index.
     ReadIndex(bool),
 }
@@ -81,11 +84,14 @@ impl Cluster {
     /// `busy`, `no_leader`, `not_leader` (forwarding forbidden), `timeout` (outcome unknown).
     pub async fn write(self: &Arc<Self>, call: &Call, command: &Command) -> Result<Committed> {
         let unstamped = command.encode_unstamped();
+        let own = call.principal == OWN;
+        let node = self.clone();
         // A command with a key is applied once, whatever happens to its answers: so it may be sent again.
         let repeatable = command.request.is_some();
         let raw = unstamped.clone();
         let here = move |consensus: Arc<Consensus>, limit| {
-            let stamped = stamp(&unstamped, crate::clock::now_ms());
+            let stamped = if own { Ok(()) } else { node.has_room() };
+            let stamped = stamped.and_then(|()| stamp(&unstamped, crate::clock::now_ms()));
             async move { consensus.propose(stamped?, limit).await }
         };
         let text = std::str::from_utf8(&raw).map_err(|e| Error::internal(e.to_string()))?;
@@ -97,11 +103,22 @@ impl Cluster {
         }
     }
 
+    /// Refuses clients' writes while the disk is nearly full; the cluster's own go on.
+    fn has_room(&self) -> Result<()> {
+        if !self.is_disk_full() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::StorageFull,
+            "the leader's disk is nearly full: free some space, or lower DiskReserveBytes; reads go on",
+        ))
+    }
+
     /// Runs a cluster call where the leader is.
     ///
     /// # Errors
     /// As [`Cluster::write`], and what the call says.
-    pub async fn cluster_call(self: &Arc<Self>, call: &Call, request: ClusterCall) -> Result<serde_json::Value> {
+    pub async fn cluster_call(self: &Arc<Self>, call: &Call, request: ClusterRequest) -> Result<serde_json::Value> {
         let (node, who) = (self.clone(), call.principal.clone());
         let local = request.clone();
         let here = move |consensus, limit| {
@@ -158,6 +175,12 @@ impl Cluster {
         let limit = Duration::from_millis(forward.limit_ms.min(600_000));
         let done = match forward.work {
             Work::Command(raw) => {
+                // What the log holds every node must be able to apply.
+                let unstamped = bytes::Bytes::copy_from_slice(raw.get().as_bytes());
+                Command::decode(&unstamped).map_err(|e| Error::bad_request(format!("the forwarded command: {e}")))?;
+                if forward.principal != OWN {
+                    self.has_room()?;
+                }
                 let stamped = stamp(raw.get().as_bytes(), crate::clock::now_ms())?;
                 consensus.propose(stamped, limit).await?.map(Forwarded::Committed)
             }

@@ -45,7 +45,8 @@ impl StateStore {
             Err(e) => return Err(halt(&pointer, &e)),
         };
         remove_others(dir, generation).map_err(|e| halt(dir, &e))?;
-        let engine = SledEngine::open(&SledConfig { cache_bytes, ..SledConfig::new(dir.join(generation.to_string())) })?;
+        let engine =
+            SledEngine::open(&SledConfig { cache_bytes, ..SledConfig::new(dir.join(generation.to_string())) })?;
         let state = State::open(Arc::new(engine))?;
         state.durable_point()?;
         if !pointer.exists() {
