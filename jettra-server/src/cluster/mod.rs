@@ -192,6 +192,8 @@ impl Cluster {
             }
             self.look_at_disk().await;
             let disk = consensus.log().disk_bytes();
+            consensus.bound_log(disk, self.options.retain_bytes).await;
+            disk_then = disk_then.min(disk);
             let grown = disk.saturating_sub(disk_then) >= self.options.retain_bytes / 4;
             if picture.applied > index_then && (grown || last_point.elapsed() >= EVERY) {
                 consensus.durable_point().await;

@@ -413,6 +413,23 @@ impl Consensus {
         }
     }
 
+    /// Purges entries that a durable point covers where the log, which takes `disk` bytes, takes more than
+    /// `most`. Entries are taken to be of one size; whole chunks are freed, so it may stay a chunk above.
+    pub async fn bound_log(&self, disk: u64, most: u64) {
+        if disk <= most {
+            return;
+        }
+        let (first, next) = self.log.bounds();
+        let surplus = u128::from(next - first) * u128::from(disk - most) / u128::from(disk);
+        let upto = (first + u64::try_from(surplus).unwrap_or(0)).min(self.picture().snapshot);
+        if upto <= first {
+            return;
+        }
+        if let Err(e) = self.raft.trigger().purge_log(upto).await {
+            tracing::warn!(error = %e, "the log was not purged: raft has stopped");
+        }
+    }
+
     /// Stops Raft and waits until its tasks have ended.
     pub async fn shutdown(&self) {
         if let Err(e) = self.raft.shutdown().await {
