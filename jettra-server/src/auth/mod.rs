@@ -242,7 +242,8 @@ impl Auth {
         }
         let protected = self.is_protected_mode();
         let administers = user.is_some() && caller.role == Role::Admin;
-        if !protected && !(administers && old.is_none()) {
+        let needs_old = !protected && (!administers || old.is_some());
+        if needs_old {
             let old = old.ok_or_else(|| Error::bad_request("oldPassword is missing"))?;
             self.by_password(name, old, origin).await?;
         }

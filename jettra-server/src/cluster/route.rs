@@ -230,7 +230,7 @@ impl Cluster {
                 Some((id, member)) if id != consensus.id() => {
                     match self.send(&consensus, id, &member, call, work()?).await {
                         Ok(done) => return Ok(Reached::There(done)),
-                        Err(PeerError::Refused(e)) if !(repeatable && may_repeat(&e)) && !never_begun(&e) => {
+                        Err(PeerError::Refused(e)) if !never_begun(&e) && (!repeatable || !may_repeat(&e)) => {
                             return Err(e);
                         }
                         Err(PeerError::NoAnswer { url, why }) if !repeatable => {
