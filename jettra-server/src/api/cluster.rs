@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 pub(super) const ROUTES: &[Route] = &[
     route!(GET "/api/cluster", Access::Role(Role::Reader), [], "the cluster as this node sees it", show),
     route!(POST "/api/cluster/register", Access::Role(Role::Admin), [], "makes the node at a URL a member", register),
-    route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), [], "makes a node a member no more", deregister),
-    route!(POST "/api/cluster/stop", Access::Role(Role::Admin), [], "ends a node's process", stop),
+    route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), ["dry_run?"], "makes a node a member no more; dry_run=true: says what it would cost", deregister),
+    route!(POST "/api/cluster/stop", Access::Role(Role::Admin), ["dry_run?"], "ends a node's process; dry_run=true: says what it would cost", stop),
     route!(POST "/api/cluster/transfer", Access::Role(Role::Admin), [], "hands leadership to a node", transfer),
     route!(GET "/api/federated", Access::Role(Role::Reader), [], "the cluster, in the shape that old clients read", federated),
     route!(GET "/api/federated/node-leader", Access::Role(Role::Reader), [], "the leader's entry of it", node_leader),
@@ -55,22 +55,43 @@ async fn register(app: &Arc<App>, request: Request) -> Result<Answer> {
     if body.description.as_ref().is_some_and(|d| d.len() > 1000) {
         return Err(Error::bad_request("description: it has 1000 bytes at most"));
     }
+    no_dry_run(&request)?;
     run(app, &request, ClusterCall::Register { url, description: body.description }, 60).await
 }
 
 async fn deregister(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (node, force) = request.json::<Node>()?.named()?;
+    if is_dry_run(&request)? {
+        return run(app, &request, ClusterCall::Plan { node, remove: true }, 10).await;
+    }
     run(app, &request, ClusterCall::Deregister { node, force }, 30).await
 }
 
 async fn stop(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (node, force) = request.json::<Node>()?.named()?;
+    if is_dry_run(&request)? {
+        return run(app, &request, ClusterCall::Plan { node, remove: false }, 10).await;
+    }
     run(app, &request, ClusterCall::Stop { node, force }, 15).await
 }
 
 async fn transfer(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (node, _) = request.json::<Node>()?.named()?;
+    no_dry_run(&request)?;
     run(app, &request, ClusterCall::Transfer { node }, 15).await
+}
+
+/// Whether the caller only asks what would happen.
+fn is_dry_run(request: &Request) -> Result<bool> {
+    Ok(request.query.parsed("dry_run", "true or false")?.unwrap_or(false))
+}
+
+/// Refuses a dry run where this version has none: it would be the real thing.
+fn no_dry_run(request: &Request) -> Result<()> {
+    if is_dry_run(request)? {
+        return Err(Error::bad_request("dry_run is for deregister and stop: leave it out"));
+    }
+    Ok(())
 }
 
 /// Membership calls take longer than documents: they have `seconds` unless the request says less.

@@ -50,6 +50,13 @@ pub enum ClusterCall {
         /// Even if writing stops then.
         force: bool,
     },
+    /// Say what removing or stopping a node would cost, and change nothing.
+    Plan {
+        /// Its id or URL.
+        node: String,
+        /// Whether it would be removed; else its process would end.
+        remove: bool,
+    },
     /// Hand leadership to a node.
     Transfer {
         /// Its id or URL.
@@ -82,6 +89,7 @@ impl Cluster {
             ClusterCall::Register { url, description } => self.register(consensus, url, description).await.map(Ok),
             ClusterCall::Deregister { node, force } => self.deregister(consensus, &node, force, limit).await,
             ClusterCall::Stop { node, force } => self.stop_node(consensus, &node, force).await.map(Ok),
+            ClusterCall::Plan { node, remove } => self.plan(&consensus, &node, remove).map(Ok),
             ClusterCall::Transfer { node } => self.transfer_to(&consensus, &node).await.map(Ok),
         }
     }
@@ -294,6 +302,14 @@ impl Cluster {
             Err(PeerError::Refused(e)) if e.code() != ErrorCode::Unavailable => Err(e),
             Err(_) => Ok(json!({"status": "stopped_already"})),
         }
+    }
+
+    fn plan(&self, consensus: &Consensus, node: &str, remove: bool) -> Result<Value> {
+        let Some(doc) = self.find_member(node)? else {
+            return Err(unknown_node(node));
+        };
+        let action = if remove { Action::Remove(doc.raft_id) } else { Action::Stop(doc.raft_id) };
+        serde_json::to_value(judge(&voters(consensus), action)).map_err(|e| Error::internal(e.to_string()))
     }
 
     fn call_to(&self, consensus: &Consensus, doc: &MemberDoc, body: Value) -> (Arc<Peer>, Envelope<Value>) {
