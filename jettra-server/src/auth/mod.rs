@@ -118,7 +118,14 @@ impl Auth {
     /// `unauthorized`, `forbidden` (protected mode), `busy` (too many wrong passwords).
     pub async fn principal(self: &Arc<Self>, authorization: Option<&str>, origin: &Origin) -> Result<Principal> {
         if self.is_protected_mode() && self.cluster.identity().membership.is_some() {
-            self.cluster.catch_up_once(&Call::internal(Duration::from_secs(5))).await?;
+            // It may have been away when a password was set.
+            let caught_up = self.cluster.catch_up_once(&Call::internal(Duration::from_secs(5))).await;
+            caught_up.map_err(|e| {
+                Error::new(
+                    e.code(),
+                    format!("since its start this node has not learned whether there is a password: {}", e.message()),
+                )
+            })?;
         }
         if self.is_protected_mode() {
             return if origin.is_this_machine { Ok(Principal::admin()) } else { Err(protected_mode()) };
