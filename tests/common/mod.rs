@@ -20,7 +20,7 @@ mod node;
 mod wait;
 mod writers;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, LIMIT};
 pub use http::{Answer, Http};
 pub use node::{Node, free_ports, run_to_end, signal};
 pub use wait::{SECOND, eventually};

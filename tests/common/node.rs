@@ -35,6 +35,10 @@ pub struct Node {
     pub port: u16,
     dir: PathBuf,
     config: Value,
+    /// Environment variables of its process.
+    environment: Vec<(String, String)>,
+    /// The `Authorization` header of requests to it.
+    authorization: Option<String>,
     process: Option<Child>,
     /// Whether it has ever answered: then its port is part of what others know of it.
     has_run: bool,
@@ -56,6 +60,8 @@ impl Node {
             port,
             dir,
             config,
+            environment: Vec::new(),
+            authorization: None,
             process: None,
             has_run: false,
             http: Http::new(40 * SECOND),
@@ -95,10 +101,21 @@ impl Node {
         self.write_config();
     }
 
+    /// Sets an environment variable for the next start.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Sends this `Authorization` header with every request from now on.
+    pub fn authorize(&mut self, header: impl Into<String>) {
+        self.authorization = Some(header.into());
+    }
+
     /// Starts the process without waiting for anything.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.id);
         let mut command = command(&self.dir);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("--exit-with-stdin").stdin(Stdio::piped()).stdout(self.open_log()).stderr(self.open_log());
         self.process = Some(command.spawn().unwrap());
     }
@@ -180,6 +197,15 @@ impl Node {
 
     /// A request to this node, to complete with headers and a body.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let request = self.anonymous(method, path);
+        match &self.authorization {
+            Some(header) => request.header("Authorization", header),
+            None => request,
+        }
+    }
+
+    /// The same without credentials.
+    pub fn anonymous(&self, method: &str, path: &str) -> RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         self.http.request(method, &format!("{}{path}", self.url()))
     }

@@ -144,8 +144,18 @@ impl Auth {
             match &self.configured {
                 Some(_) if is_member => self.wait_until_set().await?,
                 // Before it is a member, the node itself knows the password.
-                Some(password) => return by_configured(authorization, password),
-                None if is_member => self.cluster.catch_up_once(&Call::internal(Duration::from_secs(5))).await?,
+                Some(password) => return self.verifier.verify_configured(authorization, password, origin.address),
+                // It may have been away when a password was set.
+                None if is_member => {
+                    let caught_up = self.cluster.catch_up_once(&Call::internal(Duration::from_secs(5))).await;
+                    caught_up.map_err(|e| {
+                        let why = e.message();
+                        Error::new(
+                            e.code(),
+                            format!("since its start this node has not learned whether there is a password: {why}"),
+                        )
+                    })?;
+                }
                 None => {}
             }
         }
@@ -279,20 +289,6 @@ impl Auth {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-}
-
-fn by_configured(authorization: Option<&str>, password: &str) -> Result<Principal> {
-    let basic =
-        authorization.and_then(|header| header.split_once(' ')).filter(|(s, _)| s.eq_ignore_ascii_case("basic"));
-    let (name, given) = match basic {
-        Some((_, text)) => parse_basic(text.trim())?,
-        None => return Err(Error::unauthorized("send the configured administrator's name and password as HTTP Basic")),
-    };
-    // Hashes of equal length, so that the comparison tells nothing of the password.
-    if name == ADMIN && blake3::hash(given.as_bytes()) == blake3::hash(password.as_bytes()) {
-        return Ok(Principal::admin());
-    }
-    Err(Error::unauthorized("wrong user name or password"))
 }
 
 fn protected_mode() -> Error {

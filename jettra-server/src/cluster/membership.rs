@@ -11,7 +11,7 @@ use super::join::JoinRequest;
 use super::quorum::{Action, Voter, judge};
 use super::{Cluster, Verdict};
 use crate::error::{Error, Result};
-use crate::peers::{NodeInfo, Peer, PeerError, RPC_VERSION, Target};
+use crate::peers::{NodeInfo, Peer, PeerError, RPC_VERSION, Secret, Target};
 use crate::raft::{Consensus, Envelope, Member, NotLeader, Picture, ServerState};
 use crate::state::names::shown;
 use crate::state::{Answer, Command, MemberDoc, NodeName, Op};
@@ -162,6 +162,10 @@ impl Cluster {
     ) -> Result<MemberDoc> {
         let info = self.ask_joiner(consensus, url).await?;
         let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
+        if info.raft_id.is_none() && !stranger.is_proved().await {
+            // Before anything is written: a node that cannot be let in leaves no trace.
+            self.secret_to_hand(url)?;
+        }
         let op = Op::ClusterRegister {
             id: NodeName::parse(&info.name)?,
             url: url.to_owned(),
@@ -257,15 +261,19 @@ impl Cluster {
             Err(PeerError::Unproved(_)) => {}
             Err(e) => return Err(cannot_register(&peer.target().url, e)),
         }
-        let secret = self.secret().filter(|_| *self.secret_is_ours.read()).ok_or_else(|| {
-            Error::forbidden(format!(
-                "{} has no cluster secret and this cluster's was configured: set the same ClusterSecret there",
-                peer.target().url
-            ))
-        })?;
+        let secret = self.secret_to_hand(&peer.target().url)?;
         let call = Envelope { body: JoinRequest { secret: Some(secret.reveal().to_owned()), ..call.body }, ..call };
         let handed: std::result::Result<(Value, _), _> = peer.ask("/raft/rpc/join", &call).await;
         handed.map(drop).map_err(|e| cannot_register(&peer.target().url, e))
+    }
+
+    /// The secret, if it may be handed to a node that has none.
+    fn secret_to_hand(&self, url: &str) -> Result<Secret> {
+        self.secret().filter(|_| *self.secret_is_ours.read()).ok_or_else(|| {
+            Error::forbidden(format!(
+                "{url} has no cluster secret and this cluster's was configured: set the same ClusterSecret there"
+            ))
+        })
     }
 
     /// Waits until the learner has caught up twice in a row, then lets it vote.

@@ -160,8 +160,6 @@ impl Cluster {
             self.peers.clone(),
         )
         .await?;
-        // A restarted node has applied again what it knew to be committed; it knows its users.
-        self.caught_up.store(consensus.state().cluster_id().is_some(), Ordering::Relaxed);
         self.consensus.send_replace(Some(consensus.clone()));
         tokio::spawn(roles::run(self.clone(), consensus.clone()));
         tokio::spawn(self.clone().keep_house(consensus.clone()));

@@ -262,6 +262,11 @@ impl Peer {
         Ok(node)
     }
 
+    /// Whether the node has proved that it knows the secret.
+    pub async fn is_proved(&self) -> bool {
+        self.session.lock().await.is_some()
+    }
+
     /// Who the node said that it is when the session was opened.
     ///
     /// # Errors

@@ -1,0 +1,275 @@
+//! Nodes that the log no longer reaches are brought up by a snapshot, and then are like all others.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Cluster, Http, LIMIT, Node, SECOND, eventually};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// Log entries kept behind a durable point.
+const RETAINED: u64 = 50;
+
+/// Three nodes that keep little of their logs; two are started and registered.
+async fn two_of_three() -> Cluster {
+    let mut cluster = Cluster::unregistered(|number| {
+        let config = json!({
+            "Host": "127.0.0.1", "distributed": true, "NodeID": format!("node{number}"), "Bootstrap": number == 1,
+            "LogRetainEntries": RETAINED, "LogRetainBytes": 1 << 20,
+        });
+        (number <= 3).then_some(config)
+    })
+    .await;
+    for place in 0..2 {
+        cluster.nodes[place].start().await;
+    }
+    cluster.register(1).await;
+    cluster.settled().await;
+    cluster
+}
+
+fn text(kilobytes: usize) -> String {
+    "0123456789abcdef".repeat(64 * kilobytes)
+}
+
+/// Writes one document an entry, each replaced once: so each has a version. Every tenth is deleted.
+async fn write_documents(node: &Node, run: &str, count: usize) {
+    let next = Arc::new(AtomicUsize::new(0));
+    let url = node.url();
+    let writers = (0..24).map(|_| {
+        let (next, url, run) = (next.clone(), url.clone(), run.to_owned());
+        tokio::spawn(async move {
+            let http = Http::new(LIMIT);
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return;
+                }
+                let id = format!("{run}-{number:05}");
+                let document = format!("{url}/api/doc?db=shop&col=orders&id={id}");
+                for state in 0..2 {
+                    let body = json!({ "n": number, "state": state, "text": text(1) }).to_string();
+                    let answer = http.request(Method::PUT, &document).body(body).send().await.unwrap();
+                    assert_eq!(answer.status().as_u16(), 200, "{}", answer.text().await.unwrap());
+                }
+                if number % 10 == 9 {
+                    let answer = http.request(Method::DELETE, &document).send().await.unwrap();
+                    assert_eq!(answer.status().as_u16(), 200);
+                }
+            }
+        })
+    });
+    for writer in futures_util::future::join_all(writers).await {
+        writer.unwrap();
+    }
+}
+
+/// Writes megabytes of documents, a megabyte an entry.
+async fn write_megabytes(node: &Node, run: &str, count: usize) {
+    for number in 0..count {
+        let documents: Vec<Value> =
+            (0..250).map(|n| json!({ "_id": format!("{run}-{number:03}-{n:03}"), "text": text(4) })).collect();
+        node.post("/api/docs?db=shop&col=large", Value::from(documents)).await.ok();
+    }
+}
+
+/// A figure of `/metrics`.
+async fn figure(node: &Node, name: &str) -> Result<u64, String> {
+    let answer = node.try_get("/metrics").await?;
+    let line = answer.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).ok_or_else(|| format!("no {name}"))
+}
+
+/// Waits until the node has made everything up to `index` durable in its state, and so purged the log
+/// up to some entries before it.
+async fn purged_beyond(node: &Node, index: u64) {
+    eventually(60 * SECOND, "the log does not reach back any more", async || {
+        let durable = figure(node, "jettra_raft_durable_index").await?;
+        if durable > index + RETAINED { Ok(()) } else { Err(format!("durable {durable}, wanted {index}")) }
+    })
+    .await;
+}
+
+/// How often the node was sent a snapshot.
+fn snapshots(node: &Node) -> usize {
+    node.log().matches("receiving a snapshot").count()
+}
+
+/// All that a client can see of a node's state, from that node alone.
+async fn everything(node: &Node, at_least: u64) -> Vec<(String, String)> {
+    let local = format!("consistency=local&min_index={at_least}");
+    let mut seen = Vec::new();
+    let mut look = async |path: String| {
+        let answer = eventually(LIMIT, "a node answers", async || {
+            let answer = node.try_get(&path).await?;
+            if matches!(answer.status, 503 | 504) { Err(answer.shown()) } else { Ok(answer) }
+        })
+        .await;
+        let tag = answer.header("etag").unwrap_or_default();
+        seen.push((path, format!("{} {tag} {}", answer.status, answer.body)));
+        answer
+    };
+    look(format!("/api/dbs?{local}")).await.ok();
+    look(format!("/api/dbs/shop/cols?{local}")).await.ok();
+    look(format!("/api/query?db=_system&col=_clusternodes&{local}")).await.ok();
+    for collection in ["orders", "large", "empty", "nothing"] {
+        look(format!("/api/count?db=shop&col={collection}&{local}")).await.ok();
+        look(format!("/api/query?db=shop&col={collection}&limit=0&{local}")).await.ok();
+    }
+    let listed = look(format!("/api/query?db=shop&col=orders&limit=0&fields=n&{local}")).await.ok();
+    let mut ids: Vec<String> =
+        listed.as_array().unwrap().iter().map(|order| order["_id"].as_str().unwrap().to_owned()).collect();
+    let deleted: Vec<String> = ids.iter().map(|id| format!("{}9", &id[..id.len() - 1])).collect();
+    ids.extend(deleted);
+    for id in ids.iter().step_by(41) {
+        look(format!("/api/doc?db=shop&col=orders&id={id}&{local}")).await;
+        let versions = look(format!("/api/versions?db=shop&col=orders&id={id}&{local}")).await.ok();
+        for version in versions.as_array().unwrap() {
+            let version = version.as_str().unwrap();
+            let state = look(format!("/api/version?db=shop&col=orders&id={id}&version={version}&{local}")).await;
+            assert_eq!(state.status, 200, "{id} {version} on {}: {}", node.id, state.shown());
+        }
+    }
+    seen
+}
+
+/// Waits until all nodes have what is written now, and checks that they show the same.
+async fn all_alike(cluster: &Cluster) {
+    cluster.settled().await;
+    let leader = &cluster.nodes[cluster.leader().await];
+    let marked = leader.put("/api/doc?db=shop&col=marks&id=now", "{}").await;
+    let index = marked.number("x-jettra-index");
+    let expected = everything(leader, index).await;
+    assert!(expected.len() > 50, "{}", expected.len());
+    for node in cluster.nodes.iter().filter(|node| node.is_running() && node.id != leader.id) {
+        let found = everything(node, index).await;
+        assert_eq!(found.len(), expected.len(), "{} differs from {}", node.id, leader.id);
+        for ((path, expected), (_, found)) in expected.iter().zip(&found) {
+            let (shown, wanted) = (found.chars().take(300), expected.chars().take(300));
+            let what =
+                || format!("{path} on {}: {}\nnot {}", node.id, shown.collect::<String>(), wanted.collect::<String>());
+            assert!(expected == found, "{}", what());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_node_and_one_that_was_away_are_brought_up_by_snapshot() {
+    let mut cluster = two_of_three().await;
+    let leader = cluster.leader().await;
+    assert_eq!(leader, 0);
+    cluster.nodes[0].post("/api/dbs", r#"{"name":"shop"}"#).await.ok();
+    cluster.nodes[0].post("/api/cols", r#"{"database":"shop","collection":"empty"}"#).await.ok();
+    write_documents(&cluster.nodes[0], "first", 800).await;
+    write_megabytes(&cluster.nodes[0], "first", 4).await;
+    purged_beyond(&cluster.nodes[0], 1_100).await;
+
+    // A new node.
+    cluster.nodes[2].start().await;
+    let began = Instant::now();
+    cluster.register(2).await;
+    println!("registered after {:?}", began.elapsed());
+    assert!(snapshots(&cluster.nodes[2]) >= 1, "it came another way: {}", cluster.nodes[2].log_tail(20));
+    all_alike(&cluster).await;
+
+    // A member that is down while much is written.
+    cluster.nodes[1].kill();
+    let missed = figure(&cluster.nodes[0], "jettra_raft_applied_index").await.unwrap();
+    let before = snapshots(&cluster.nodes[1]);
+    write_documents(&cluster.nodes[0], "second", 800).await;
+    cluster.nodes[0].put("/api/doc?db=shop&col=orders&id=first-00000", r#"{"n":0,"state":"later"}"#).await.ok();
+    purged_beyond(&cluster.nodes[0], missed + 1_100).await;
+    cluster.nodes[1].start().await;
+    all_alike(&cluster).await;
+    assert!(snapshots(&cluster.nodes[1]) > before, "it came another way: {}", cluster.nodes[1].log_tail(20));
+
+    // What was installed outlives the process, on every node at once.
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    for node in &mut cluster.nodes {
+        node.start().await;
+    }
+    all_alike(&cluster).await;
+
+    // Each of them can lead, from what it was sent.
+    for place in [2, 1] {
+        let body = json!({ "node": cluster.nodes[place].id });
+        eventually(LIMIT, "it leads", async || {
+            cluster.nodes[0].try_post("/api/cluster/transfer", &body).await?.success()
+        })
+        .await;
+        write_documents(&cluster.nodes[place], &format!("led-by-{place}"), 20).await;
+    }
+    all_alike(&cluster).await;
+}
+
+/// Waits until the node fills a state beside the one in use; returns at once then.
+async fn receiving(node: &Node) {
+    let state = node.dir().join("data/state");
+    let limit = Instant::now() + LIMIT;
+    loop {
+        let current = std::fs::read_to_string(state.join("CURRENT")).unwrap_or_default();
+        let current: u64 = current.trim().parse().unwrap_or(1);
+        let next = state.join((current + 1).to_string());
+        if next.exists() && node.log().matches("receiving a snapshot").count() > 0 {
+            return;
+        }
+        assert!(Instant::now() < limit, "no snapshot comes: {}", node.log_tail(20));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Whether the node's state in use has been replaced.
+fn generation(node: &Node) -> u64 {
+    let current = std::fs::read_to_string(node.dir().join("data/state/CURRENT")).unwrap();
+    current.trim().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_breaks_off_is_begun_again() {
+    let mut cluster = two_of_three().await;
+    write_documents(&cluster.nodes[0], "first", 700).await;
+    write_megabytes(&cluster.nodes[0], "first", 24).await;
+    purged_beyond(&cluster.nodes[0], 1_100).await;
+
+    cluster.nodes[2].start().await;
+    let body = json!({ "url": cluster.nodes[2].url() }).to_string();
+    let register = cluster.nodes[0].request("POST", "/api/cluster/register").body(body);
+    let registering = tokio::spawn(register.send());
+    // The receiver dies in the middle.
+    for round in 0..2 {
+        receiving(&cluster.nodes[2]).await;
+        cluster.nodes[2].kill();
+        assert_eq!(generation(&cluster.nodes[2]), 1, "round {round}: the snapshot was in before the kill");
+        cluster.nodes[2].start().await;
+    }
+    // So does the sender, and comes back.
+    receiving(&cluster.nodes[2]).await;
+    cluster.nodes[0].kill();
+    let whole = generation(&cluster.nodes[2]) > 1;
+    println!("the sender died in the middle: {}", !whole);
+    cluster.nodes[0].start().await;
+    registering.await.unwrap().ok();
+    all_alike(&cluster).await;
+
+    let mut left: Vec<_> = std::fs::read_dir(cluster.nodes[2].dir().join("data/state"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    println!("state directories: {left:?}");
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    for node in &mut cluster.nodes {
+        node.start().await;
+    }
+    all_alike(&cluster).await;
+    let left = std::fs::read_dir(cluster.nodes[2].dir().join("data/state")).unwrap().count();
+    assert_eq!(left, 2, "one state and its pointer");
+}
