@@ -20,6 +20,8 @@ use crate::peers::Secret;
 use crate::raft::Settings;
 use crate::state::{Command, Op};
 
+/// How long stopping may take altogether.
+const STOP: Duration = Duration::from_millis(4500);
 /// Queries that may read a collection at once: each holds back what may be deleted.
 const SCANS: usize = 64;
 
@@ -96,13 +98,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     };
     cluster.ask_to_stop();
     tracing::info!("stopping");
-    // Leadership first, so that the requests under way can be finished by the new leader.
-    cluster.hand_over_before_stop().await;
-    stop_serving.send(()).ok();
-    if let Err(e) = server.await {
-        tracing::warn!(error = %e, "the server did not end cleanly");
+    let stop = async {
+        // Leadership first, so that the requests under way can be finished by the new leader.
+        cluster.hand_over_before_stop().await;
+        stop_serving.send(()).ok();
+        if let Err(e) = server.await {
+            tracing::warn!(error = %e, "the server did not end cleanly");
+        }
+        cluster.close().await;
+    };
+    if tokio::time::timeout(STOP, stop).await.is_err() {
+        tracing::warn!(limit = ?STOP, "not everything ended in time; what was acknowledged is on disk");
     }
-    cluster.close().await;
     outcome
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, Response};
+use axum::http::{HeaderMap, HeaderValue, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use jettra_client::wire::ErrorCode;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::answer::{self, Answer};
-use super::gate::{ends, read_body};
+use super::gate::{self, ends, read_body};
 use crate::auth::{Role, check_host_and_origin};
 use crate::cluster::{ClusterCall, ClusterRequest, Forward, JoinRequest};
 use crate::error::{Error, Result};
@@ -29,20 +29,19 @@ use crate::state::names::shown;
 /// The routes between nodes.
 pub fn router() -> Router<Arc<App>> {
     Router::new()
-        .route("/raft/rpc/status", get(status))
-        .route("/raft/rpc/snapshot", post(snapshot))
+        .route("/raft/rpc/status", get(status).fallback(|| async { wrong_method("GET") }))
+        .route("/raft/rpc/snapshot", post(snapshot).fallback(|| async { wrong_method("POST") }))
         .route("/raft/rpc/{call}", post(call).fallback(no_such_call))
 }
 
 /// Every call is a POST.
 async fn no_such_call(Path(name): Path<String>) -> Response<Body> {
-    let known = CALLS.contains(&name.as_str());
-    let error = if known {
-        Error::new(ErrorCode::Unsupported, "calls between nodes are POST").with("allowed", "POST")
-    } else {
-        unknown_call(&name)
-    };
-    answer::error(error)
+    if CALLS.contains(&name.as_str()) { wrong_method("POST") } else { answer::error(unknown_call(&name)) }
+}
+
+fn wrong_method(allowed: &str) -> Response<Body> {
+    let message = format!("this call is a {allowed}");
+    answer::error(Error::new(ErrorCode::Unsupported, message).with("allowed", allowed))
 }
 
 /// The calls that [`call`] answers.
@@ -96,7 +95,8 @@ async fn call(
         let (parts, body) = request.into_parts();
         let ends = ends(&parts)?;
         check_host_and_origin(&parts.headers, None, ends.local, &app.hosts)?;
-        let (body, _room) = read_call(&app, &name, &parts.headers, body).await?;
+        let read = read_call(&app, &name, &parts.headers, body).await?;
+        let body = read.bytes.clone();
         let caller = match parts.headers.get(PEER_HEADER) {
             Some(header) => {
                 let header = header.to_str().unwrap_or_default();
@@ -126,21 +126,32 @@ async fn signed_error(e: Error, by: Option<(Key, u64)>) -> Response<Body> {
     Response::from_parts(parts, Body::from(body))
 }
 
-/// Appends are bounded by what one append may carry and not by the clients' budget: replication
-/// must go on when clients crowd in.
-async fn read_call(
-    app: &App,
-    name: &str,
-    headers: &axum::http::HeaderMap,
-    body: Body,
-) -> Result<(Bytes, Option<tokio::sync::OwnedSemaphorePermit>)> {
-    if name == "forward" {
-        return read_body(app, headers, body, false).await;
+/// Reads a call. Whoever has no session may say little and not slowly; a forward counts as a client's
+/// request; the rest is bounded by what one append may carry, since replication must go on when
+/// clients crowd in.
+async fn read_call(app: &App, name: &str, headers: &HeaderMap, body: Body) -> Result<gate::Body> {
+    let known = headers.get(PEER_HEADER).and_then(|v| v.to_str().ok()).is_some_and(|h| app.cluster.sessions.knows(h));
+    if !known {
+        if headers.contains_key(PEER_HEADER) {
+            // Read on, so that the caller reads our answer: it opens a new session then.
+            gate::discard(&mut body.into_data_stream()).await;
+            return Err(refused(Refused::UnknownSession));
+        }
+        let read = tokio::time::timeout(STRANGER, axum::body::to_bytes(body, 16 << 10)).await;
+        let read = read.map_err(|_| Error::bad_request("the call did not arrive in time"))?;
+        return read.map(gate::Body::from).map_err(|e| Error::bad_request(format!("the call could not be read: {e}")));
     }
-    let limit = if name == "append" { app.config.max_body_bytes.saturating_mul(2).max(32 << 20) } else { 64 << 10 };
-    let body = axum::body::to_bytes(body, limit).await;
-    Ok((body.map_err(|e| Error::bad_request(format!("the call could not be read: {e}")))?, None))
+    // A command is its documents with names and ids around them.
+    let limit = app.config.max_body_bytes.saturating_mul(2).max(32 << 20);
+    if name == "forward" {
+        return read_body(app, headers, body, limit).await;
+    }
+    let read = axum::body::to_bytes(body, limit).await;
+    read.map(gate::Body::from).map_err(|e| Error::bad_request(format!("the call could not be read: {e}")))
 }
+
+/// How long somebody without a session may take for a call.
+const STRANGER: std::time::Duration = std::time::Duration::from_secs(5);
 
 enum Caller {
     /// Who proved the secret, by the Raft id it spoke for.
@@ -262,6 +273,10 @@ async fn snapshot(State(app): State<Arc<App>>, request: axum::extract::Request) 
     let (parts, body) = request.into_parts();
     let header = parts.headers.get(PEER_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let received = async {
+        check_host_and_origin(&parts.headers, None, ends(&parts)?.local, &app.hosts)?;
+        if !app.cluster.sessions.knows(&header) {
+            return Err(refused(Refused::UnknownSession));
+        }
         let consensus = app.cluster.consensus()?;
         let admit = |head: &[u8]| {
             let admitted = app.cluster.sessions.admit(&header, parts.uri.path(), head).map_err(refused)?;

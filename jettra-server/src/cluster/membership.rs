@@ -17,11 +17,9 @@ use crate::state::names::shown;
 use crate::state::{Answer, Command, MemberDoc, NodeName, Op};
 
 /// A follower may lag so many entries behind and still be made a voter or be handed leadership.
-const CAUGHT_UP: u64 = 100;
+pub(super) const CAUGHT_UP: u64 = 100;
 /// How long a registration is waited for before it goes on in the background.
 const REGISTER_WAIT: Duration = Duration::from_secs(30);
-/// How long a joining node may take altogether.
-const JOIN_LIMIT: Duration = Duration::from_secs(3600);
 /// A voter not heard for so long does not count as active.
 pub(super) const SILENT: Duration = Duration::from_secs(3);
 
@@ -57,6 +55,18 @@ pub enum ClusterCall {
     },
 }
 
+impl ClusterCall {
+    /// A word for the log: what the caller sent may hold a password.
+    fn name(&self) -> &'static str {
+        match self {
+            ClusterCall::Register { .. } => "register",
+            ClusterCall::Deregister { .. } => "deregister",
+            ClusterCall::Stop { .. } => "stop",
+            ClusterCall::Transfer { .. } => "transfer",
+        }
+    }
+}
+
 /// A cluster call, or the question what it would do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClusterRequest {
@@ -87,7 +97,7 @@ impl Cluster {
         if let Some(not) = not_leading(&consensus) {
             return Ok(Err(not));
         }
-        tracing::info!(?request, principal, "cluster call");
+        tracing::info!(call = request.call.name(), dry_run = request.dry_run, principal, "cluster call");
         if request.dry_run {
             let verdict = self.plan(&consensus, request.call).await?;
             return serde_json::to_value(verdict).map(Ok).map_err(|e| Error::internal(e.to_string()));
@@ -138,8 +148,13 @@ impl Cluster {
         let url = normalize_url(&url)?;
         let node = self.clone();
         let joining = tokio::spawn(async move {
-            let _queue = node.changes.lock().await;
-            node.join_node(&consensus, &url, description).await
+            // Only its steps are queued: a node that takes long to catch up holds up nobody.
+            let (name, raft_id) = {
+                let _queue = node.queue(REGISTER_WAIT).await?;
+                node.join_node(&consensus, &url, description).await?
+            };
+            node.wait_for_vote(&consensus, &name, raft_id).await?;
+            node.member_doc(&name)
         });
         match tokio::time::timeout(REGISTER_WAIT, joining).await {
             Ok(done) => {
@@ -159,7 +174,7 @@ impl Cluster {
         consensus: &Arc<Consensus>,
         url: &str,
         description: Option<String>,
-    ) -> Result<MemberDoc> {
+    ) -> Result<(String, u64)> {
         let info = self.ask_joiner(consensus, url).await?;
         let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
         if info.raft_id.is_none() && !stranger.is_proved().await {
@@ -190,8 +205,13 @@ impl Cluster {
         if picture.member(raft_id).is_none() {
             consensus.add_learner(raft_id, member, Duration::from_secs(10)).await?;
         }
-        self.promote_when_caught_up(consensus, raft_id).await?;
-        self.member_doc(&info.name)
+        Ok((info.name, raft_id))
+    }
+
+    /// A place in the queue of changes.
+    async fn queue(&self, limit: Duration) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+        let place = tokio::time::timeout(limit, self.changes.lock()).await;
+        place.map_err(|_| Error::busy("another change of membership is under way: try again in a moment"))
     }
 
     /// Who answers at `url`, if it may join.
@@ -236,6 +256,12 @@ impl Cluster {
                     info.name, member.url, info.name
                 )));
             }
+            if member.id == info.name && member.url != url && member.voter.is_some() {
+                return Err(Error::conflict(format!(
+                    "{url} is the member {:?}, which was registered at {}: start it there, or deregister it first",
+                    member.id, member.url
+                )));
+            }
             if member.url == url && member.id != info.name {
                 return Err(Error::conflict(format!(
                     "{url} is the URL of the member {:?}: deregister that first",
@@ -276,34 +302,23 @@ impl Cluster {
         })
     }
 
-    /// Waits until the learner has caught up twice in a row, then lets it vote.
-    pub(super) async fn promote_when_caught_up(&self, consensus: &Arc<Consensus>, raft_id: u64) -> Result<()> {
-        let deadline = Instant::now() + JOIN_LIMIT;
-        let mut in_a_row = 0;
+    /// Waits until the leader has made the learner a voter; see [`super::promotion`].
+    async fn wait_for_vote(&self, consensus: &Consensus, member: &str, raft_id: u64) -> Result<()> {
         loop {
             let picture = consensus.picture();
+            if picture.voters().contains(&raft_id) && !picture.is_joint() {
+                return Ok(());
+            }
             if let Some(not) = not_leading(consensus) {
                 return Err(Error::no_leader(format!(
-                    "leadership moved to {} while the node was joining: register it again",
+                    "leadership moved to {} while the node was joining: it goes on there, see GET /api/cluster",
                     not.leader.map_or_else(|| "nobody yet".to_owned(), |(_, m)| m.name)
                 )));
             }
-            if picture.voters().contains(&raft_id) {
-                return Ok(());
+            if self.find_member(member)?.is_none_or(|m| m.raft_id != raft_id) {
+                return Err(Error::conflict(format!("{member:?} was removed while it was joining")));
             }
-            let lag = lag(&picture, raft_id);
-            in_a_row = if lag.is_some_and(|lag| lag <= CAUGHT_UP) { in_a_row + 1 } else { 0 };
-            if in_a_row >= 2 {
-                match consensus.promote(raft_id, Duration::from_secs(10)).await {
-                    Ok(()) => return Ok(()),
-                    Err(e) if e.code() == ErrorCode::Conflict => tracing::info!(error = %e, "promotion waits"),
-                    Err(e) => return Err(e),
-                }
-            }
-            if Instant::now() > deadline {
-                return Err(Error::timeout(format!("the node is still {lag:?} entries behind")));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            consensus.changed(Duration::from_millis(200)).await;
         }
     }
 
@@ -314,7 +329,7 @@ impl Cluster {
         force: bool,
         limit: Duration,
     ) -> Attempt {
-        let _queue = self.changes.lock().await;
+        let _queue = self.queue(limit).await?;
         let Some(doc) = self.find_member(node)? else {
             return Err(unknown_node(node));
         };
@@ -397,10 +412,10 @@ impl Cluster {
                 return true;
             }
             let docs = consensus.state().members();
-            let best = docs.iter().filter(|d| may_lead(&picture, d).is_ok()).max_by_key(|d| {
-                let matched = picture.matched.get(&d.raft_id).copied().unwrap_or(0);
-                (matched, std::cmp::Reverse(d.raft_id))
-            });
+            let best = docs
+                .iter()
+                .filter(|d| may_lead(&picture, d).is_ok())
+                .max_by_key(|d| (picture.matched.get(&d.raft_id).copied().flatten(), std::cmp::Reverse(d.raft_id)));
             let left = deadline.saturating_duration_since(Instant::now());
             match best {
                 Some(best) if consensus.transfer(best.raft_id, left.min(Duration::from_secs(2))).await => return true,
@@ -443,12 +458,17 @@ pub(super) fn lag(picture: &Picture, id: u64) -> Option<u64> {
     if id == picture.id {
         return Some(0);
     }
-    picture.matched.get(&id).map(|matched| picture.last.saturating_sub(*matched))
+    picture.matched.get(&id).copied().flatten().map(|matched| picture.last.saturating_sub(matched))
 }
 
 /// Whether the leader has heard `id` lately.
 pub(super) fn is_heard(picture: &Picture, id: u64) -> bool {
-    id == picture.id || picture.silence.get(&id).is_some_and(|s| s.is_some_and(|s| s < SILENT))
+    id == picture.id || heard_within(picture, id, SILENT)
+}
+
+/// Whether the leader has heard the peer `id` within the last `limit`.
+pub(super) fn heard_within(picture: &Picture, id: u64, limit: Duration) -> bool {
+    picture.silence.get(&id).is_some_and(|s| s.is_some_and(|s| s < limit))
 }
 
 /// The voters; one that was asked to stop does not count as active, though it may still be heard.
@@ -468,7 +488,7 @@ fn may_lead(picture: &Picture, doc: &MemberDoc) -> Result<()> {
     if doc.status == Status::Paused {
         return refuse("is paused");
     }
-    if !picture.silence.get(&doc.raft_id).is_some_and(|s| s.is_some_and(|s| s < Duration::from_millis(1000))) {
+    if !heard_within(picture, doc.raft_id, Duration::from_secs(1)) {
         return refuse("is not heard");
     }
     if lag(picture, doc.raft_id).is_none_or(|lag| lag > CAUGHT_UP) {

@@ -5,12 +5,14 @@
 //! - [`membership`]: register, deregister, stop, transfer: gather → compute → act
 //! - [`quorum`]: the computing in the middle
 //! - [`join`]: the joining node's side
+//! - [`promotion`]: how a learner becomes a voter
 //! - [`roles`]: what the leader writes into `_clusternodes`
 //! - [`view`]: what `GET /api/cluster` and `/api/federated` show
 
 pub mod identity;
 mod join;
 mod membership;
+mod promotion;
 mod quorum;
 mod roles;
 mod route;
@@ -65,6 +67,9 @@ pub enum Stop {
     /// It cannot go on: what happened.
     Failed(String),
 }
+
+/// Superseded keys deleted each second while nobody writes, at most.
+const RECLAIM_KEYS: usize = 10_000;
 
 /// A node's place in its cluster.
 pub struct Cluster {
@@ -162,6 +167,7 @@ impl Cluster {
         .await?;
         self.consensus.send_replace(Some(consensus.clone()));
         tokio::spawn(roles::run(self.clone(), consensus.clone()));
+        tokio::spawn(promotion::run(self.clone(), consensus.clone()));
         tokio::spawn(self.clone().keep_house(consensus.clone()));
         Ok(consensus)
     }
@@ -189,6 +195,13 @@ impl Cluster {
                 return self.fail(why);
             }
             self.look_at_disk().await;
+            // What was superseded while nobody writes goes as well.
+            let state = consensus.state();
+            match tokio::task::spawn_blocking(move || state.reclaim(RECLAIM_KEYS)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(e)) => return self.fail(e.to_string()),
+                Err(e) => return self.fail(e.to_string()),
+            }
             let disk = consensus.log().disk_bytes();
             consensus.bound_log(disk, self.options.retain_bytes).await;
             disk_then = disk_then.min(disk);

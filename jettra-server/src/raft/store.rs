@@ -8,8 +8,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::state::{Halt, State};
 use crate::storage::{Engine, SledConfig, SledEngine, StorageError};
@@ -19,13 +21,18 @@ pub struct StateStore {
     dir: PathBuf,
     cache_bytes: usize,
     current: RwLock<(u64, State)>,
+    /// One import at a time.
+    importing: Arc<Semaphore>,
+    /// The last number given to one, which is never given again.
+    last: AtomicU64,
 }
 
-/// An engine that fills up beside the one in use.
+/// An engine that fills up beside the one in use. What is not put in use is removed.
 pub struct Fresh {
     generation: u64,
-    /// The engine, empty.
-    pub engine: Arc<dyn Engine>,
+    path: PathBuf,
+    engine: Option<Arc<dyn Engine>>,
+    _turn: OwnedSemaphorePermit,
 }
 
 impl StateStore {
@@ -41,7 +48,13 @@ impl StateStore {
             Ok(text) => text.trim().parse().map_err(|_| {
                 StorageError::new(&pointer, format!("it holds {text:?} and not a number: restore it from a copy"))
             })?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => 1,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match generations(dir).map_err(|e| halt(dir, &e))?[..] {
+                [] | [1] => 1,
+                _ => {
+                    let what = "CURRENT, which names the state in use, is missing: write the number of the newest directory into it";
+                    return Err(StorageError::new(dir, what).into());
+                }
+            },
             Err(e) => return Err(halt(&pointer, &e)),
         };
         remove_others(dir, generation).map_err(|e| halt(dir, &e))?;
@@ -52,7 +65,13 @@ impl StateStore {
         if !pointer.exists() {
             crate::files::write(&pointer, generation.to_string().as_bytes()).map_err(|e| halt(&pointer, &e))?;
         }
-        Ok(StateStore { dir: dir.to_owned(), cache_bytes, current: RwLock::new((generation, state)) })
+        Ok(StateStore {
+            dir: dir.to_owned(),
+            cache_bytes,
+            current: RwLock::new((generation, state)),
+            importing: Arc::new(Semaphore::new(1)),
+            last: AtomicU64::new(generation),
+        })
     }
 
     /// The state in use.
@@ -60,30 +79,36 @@ impl StateStore {
         self.current.read().1.clone()
     }
 
-    /// An empty engine beside the one in use. Blocks.
+    /// An empty engine beside the one in use. Blocks, also until another import has
+    /// ended; for a thread of `spawn_blocking`.
     ///
     /// # Errors
     /// I/O errors.
     pub fn fresh(&self) -> Result<Fresh, Halt> {
-        let generation = self.current.read().0 + 1;
+        let turn = tokio::runtime::Handle::current().block_on(self.importing.clone().acquire_owned());
+        let turn = turn.map_err(|e| Halt::Misuse { what: e.to_string() })?;
+        let generation = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let path = self.dir.join(generation.to_string());
         if path.exists() {
             std::fs::remove_dir_all(&path).map_err(|e| halt(&path, &e))?;
         }
         let engine = SledEngine::open(&SledConfig { cache_bytes: self.cache_bytes, ..SledConfig::new(&path) })?;
-        Ok(Fresh { generation, engine: Arc::new(engine) })
+        Ok(Fresh { generation, path, engine: Some(Arc::new(engine)), _turn: turn })
     }
 
-    /// Puts `state`, which lies whole and durable in `generation`, in use for good. Blocks.
+    /// Puts `state`, which lies whole and durable in `fresh`, in use for good. Blocks.
     ///
     /// # Errors
     /// I/O errors; the old state stays in use then.
-    pub fn swap(&self, generation: u64, state: State) -> Result<(), Halt> {
+    pub fn swap(&self, mut fresh: Fresh, state: State) -> Result<(), Halt> {
+        let generation = fresh.generation;
         let pointer = self.dir.join("CURRENT");
         crate::files::write(&pointer, generation.to_string().as_bytes()).map_err(|e| halt(&pointer, &e))?;
         let old = std::mem::replace(&mut *self.current.write(), (generation, state));
         // Readers may still hold the old state; its files go at the next start at the latest.
         drop(old);
+        fresh.engine = None;
+        fresh.path = PathBuf::new();
         if let Err(e) = remove_others(&self.dir, generation) {
             tracing::warn!(error = %e, "the state before the snapshot could not be removed; it goes at the next start");
         }
@@ -97,19 +122,41 @@ impl StateStore {
 }
 
 impl Fresh {
-    /// The number under which the engine is put in use.
-    pub fn generation(&self) -> u64 {
-        self.generation
+    /// The engine.
+    ///
+    /// # Errors
+    /// Never, while the import goes on.
+    pub fn engine(&self) -> Result<Arc<dyn Engine>, Halt> {
+        self.engine.clone().ok_or_else(|| Halt::Misuse { what: "the import has ended".to_owned() })
     }
 }
 
-fn remove_others(dir: &Path, generation: u64) -> io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let number = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
-        if number.is_some_and(|n| n != generation) {
-            std::fs::remove_dir_all(entry.path())?;
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        self.engine = None;
+        if self.path.as_os_str().is_empty() {
+            return;
         }
+        if let Err(e) = std::fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), error = %e, "a broken-off snapshot could not be removed; it goes at the next start");
+        }
+    }
+}
+
+/// The numbers of the engines in `dir`, ascending.
+fn generations(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Nobody imports while this runs: at the start, or at the end of the one import.
+fn remove_others(dir: &Path, generation: u64) -> io::Result<()> {
+    for number in generations(dir)?.into_iter().filter(|n| *n != generation) {
+        std::fs::remove_dir_all(dir.join(number.to_string()))?;
     }
     Ok(())
 }
