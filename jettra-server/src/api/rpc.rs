@@ -71,7 +71,7 @@ async fn status(State(app): State<Arc<App>>, request: axum::extract::Request) ->
     let answered = async {
         let (parts, _) = request.into_parts();
         let ends = ends(&parts)?;
-        check_host_and_origin(&parts.headers, None, ends.local, &app.hosts)?;
+        check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
         let origin = crate::auth::Origin::of(ends.peer, &parts.headers);
         let header = parts.headers.get("authorization").and_then(|v| v.to_str().ok());
         app.auth.principal(header, &origin).await?.require(Role::Admin)?;
@@ -95,7 +95,12 @@ async fn call(
     let answered = async {
         let (parts, body) = request.into_parts();
         let ends = ends(&parts)?;
-        check_host_and_origin(&parts.headers, None, ends.local, &app.hosts)?;
+        check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
+        if matches!(name.as_str(), "append" | "forward") && !has_session(&app, &parts.headers) {
+            // Strangers take no room. What they send is read on, so that a peer whose session is gone reads this.
+            discard(&mut body.into_data_stream()).await;
+            return Err(refused(Refused::UnknownSession));
+        }
         let (body, _room) = read_call(&app, &name, &parts.headers, body).await?;
         let caller = match parts.headers.get(PEER_HEADER) {
             Some(header) => {
