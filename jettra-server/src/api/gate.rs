@@ -14,6 +14,7 @@ use axum::routing::MethodRouter;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use jettra_client::wire::ErrorCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::{self, insert};
 use super::request::{Query, Request, call};
@@ -32,6 +33,9 @@ pub struct Ends {
 
 /// A body beyond the limit is read on and thrown away up to here, so that the client reads our answer.
 const DISCARD: u64 = 256 << 20;
+
+/// Longest body of a route that is open to everybody.
+const PUBLIC_BODY: usize = 16 << 10;
 
 /// The router of all routes.
 pub fn router(app: Arc<App>) -> Router {
@@ -94,7 +98,12 @@ async fn enter(app: Arc<App>, route: &'static Route, parts: Parts, body: Body) -
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
         let path = path.map_err(|_| Error::bad_request("the path is not UTF-8"))?.into_owned();
         let call = call(&query, &parts.headers, &principal.name, app.config.request_timeout)?;
-        let (body, _room) = read_body(&app, &parts.headers, body, route.method == Method::GET).await?;
+        let none_expected = route.method == Method::GET;
+        let (body, _room) = match route.access {
+            // Who has no credentials takes no room from those who have.
+            Access::Public => (read_within(PUBLIC_BODY, &parts.headers, body, none_expected, None).await?.0, None),
+            _ => read_body(&app, &parts.headers, body, none_expected).await?,
+        };
         let request =
             Request { method: parts.method, path, query, headers: parts.headers, body, principal, origin, call };
         (route.handler)(app.clone(), request).await
@@ -130,8 +139,17 @@ pub(super) async fn read_body(
     headers: &HeaderMap,
     body: Body,
     none_expected: bool,
-) -> Result<(Bytes, Option<tokio::sync::OwnedSemaphorePermit>)> {
-    let limit = app.config.max_body_bytes;
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>)> {
+    read_within(app.config.max_body_bytes, headers, body, none_expected, Some(&app.bodies)).await
+}
+
+async fn read_within(
+    limit: usize,
+    headers: &HeaderMap,
+    body: Body,
+    none_expected: bool,
+    bodies: Option<&Arc<Semaphore>>,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>)> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     if declared == Some(0) || (none_expected && declared.is_none()) || body.is_end_stream() {
         return Ok((Bytes::new(), None));
@@ -142,7 +160,7 @@ pub(super) async fn read_body(
         return Err(too_large(limit));
     }
     let room = u32::try_from(declared.unwrap_or(limit).div_ceil(1024)).unwrap_or(u32::MAX);
-    let room = app.bodies.clone().try_acquire_many_owned(room);
+    let room = bodies.map(|bodies| bodies.clone().try_acquire_many_owned(room)).transpose();
     let room = room.map_err(|_| Error::busy("too many bytes of requests are under way: try again in a moment"))?;
     let mut whole: Option<Bytes> = None;
     let mut more = BytesMut::new();
@@ -168,10 +186,11 @@ pub(super) async fn read_body(
     };
     let time = std::time::Duration::from_secs(60);
     tokio::time::timeout(time, read).await.map_err(|_| Error::bad_request("the body did not arrive within 60 s"))??;
-    Ok((whole.unwrap_or_else(|| more.freeze()), Some(room)))
+    Ok((whole.unwrap_or_else(|| more.freeze()), room))
 }
 
-async fn discard(stream: &mut axum::body::BodyDataStream) {
+/// Reads a body to its end, within bounds, and keeps nothing of it.
+pub(super) async fn discard(stream: &mut axum::body::BodyDataStream) {
     let drain = async {
         let mut seen = 0;
         while let Some(Ok(piece)) = stream.next().await {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::answer::{self, Answer};
-use super::gate::{ends, read_body};
+use super::gate::{discard, ends, read_body};
 use crate::auth::{Role, check_host_and_origin};
 use crate::cluster::{ClusterCall, Forward, JoinRequest};
 use crate::error::{Error, Result};
@@ -117,6 +117,11 @@ async fn call(
         Ok(body) => signed(Signed { body, by }),
         Err(e) => signed_error(e, by).await,
     }
+}
+
+fn has_session(app: &App, headers: &axum::http::HeaderMap) -> bool {
+    let header = headers.get(PEER_HEADER).and_then(|v| v.to_str().ok());
+    header.is_some_and(|header| app.cluster.sessions.is_open(header))
 }
 
 /// An error, signed where the caller has a session: only then it believes that it was removed.

@@ -118,6 +118,11 @@ impl Sessions {
         Ok(handshake.called_proof(secret))
     }
 
+    /// Whether the session that `header` names is open; what else it says is not looked at.
+    pub fn is_open(&self, header: &str) -> bool {
+        header.split(';').next().is_some_and(|name| self.tables.lock().open.contains_key(name))
+    }
+
     /// The key of the session that `header` names; for calls whose body is a stream, which the
     /// caller of this checks chunk by chunk. `body` is what the MAC covers.
     pub fn admit(&self, header: &str, path: &str, body: &[u8]) -> Result<Admitted, Refused> {
