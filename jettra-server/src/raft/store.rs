@@ -8,6 +8,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
@@ -19,6 +20,9 @@ pub struct StateStore {
     dir: PathBuf,
     cache_bytes: usize,
     current: RwLock<(u64, State)>,
+    /// The highest number given to an engine. None is given twice: a snapshot may still arrive while the
+    /// next one begins.
+    newest: AtomicU64,
 }
 
 /// An engine that fills up beside the one in use.
@@ -44,14 +48,20 @@ impl StateStore {
             Err(e) if e.kind() == io::ErrorKind::NotFound => 1,
             Err(e) => return Err(halt(&pointer, &e)),
         };
-        remove_others(dir, generation).map_err(|e| halt(dir, &e))?;
-        let engine = SledEngine::open(&SledConfig { cache_bytes, ..SledConfig::new(dir.join(generation.to_string())) })?;
+        remove(dir, |n| n != generation).map_err(|e| halt(dir, &e))?;
+        let engine =
+            SledEngine::open(&SledConfig { cache_bytes, ..SledConfig::new(dir.join(generation.to_string())) })?;
         let state = State::open(Arc::new(engine))?;
         state.durable_point()?;
         if !pointer.exists() {
             crate::files::write(&pointer, generation.to_string().as_bytes()).map_err(|e| halt(&pointer, &e))?;
         }
-        Ok(StateStore { dir: dir.to_owned(), cache_bytes, current: RwLock::new((generation, state)) })
+        Ok(StateStore {
+            dir: dir.to_owned(),
+            cache_bytes,
+            current: RwLock::new((generation, state)),
+            newest: AtomicU64::new(generation),
+        })
     }
 
     /// The state in use.
@@ -64,7 +74,7 @@ impl StateStore {
     /// # Errors
     /// I/O errors.
     pub fn fresh(&self) -> Result<Fresh, Halt> {
-        let generation = self.current.read().0 + 1;
+        let generation = self.newest.fetch_add(1, Ordering::Relaxed) + 1;
         let path = self.dir.join(generation.to_string());
         if path.exists() {
             std::fs::remove_dir_all(&path).map_err(|e| halt(&path, &e))?;
@@ -79,11 +89,16 @@ impl StateStore {
     /// I/O errors; the old state stays in use then.
     pub fn swap(&self, generation: u64, state: State) -> Result<(), Halt> {
         let pointer = self.dir.join("CURRENT");
+        let path = self.dir.join(generation.to_string());
+        if !path.exists() {
+            return Err(StorageError::new(&path, "the state received here is gone".to_owned()).into());
+        }
         crate::files::write(&pointer, generation.to_string().as_bytes()).map_err(|e| halt(&pointer, &e))?;
         let old = std::mem::replace(&mut *self.current.write(), (generation, state));
         // Readers may still hold the old state; its files go at the next start at the latest.
         drop(old);
-        if let Err(e) = remove_others(&self.dir, generation) {
+        // Later ones may be growing.
+        if let Err(e) = remove(&self.dir, |n| n < generation) {
             tracing::warn!(error = %e, "the state before the snapshot could not be removed; it goes at the next start");
         }
         Ok(())
@@ -102,11 +117,12 @@ impl Fresh {
     }
 }
 
-fn remove_others(dir: &Path, generation: u64) -> io::Result<()> {
+/// Removes the engines whose number `which` picks.
+fn remove(dir: &Path, which: impl Fn(u64) -> bool) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let number = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
-        if number.is_some_and(|n| n != generation) {
+        if number.is_some_and(&which) {
             std::fs::remove_dir_all(entry.path())?;
         }
     }
@@ -115,4 +131,24 @@ fn remove_others(dir: &Path, generation: u64) -> io::Result<()> {
 
 fn halt(path: &Path, e: &io::Error) -> Halt {
     StorageError::new(path, e.to_string()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_states_that_grow_at_once_do_not_meet() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StateStore::open(dir.path(), 1 << 20).unwrap();
+        let (first, second, third) = (store.fresh().unwrap(), store.fresh().unwrap(), store.fresh().unwrap());
+        let path = |fresh: &Fresh| dir.path().join(fresh.generation().to_string());
+        store.swap(second.generation(), State::open(second.engine.clone()).unwrap()).unwrap();
+        assert!(!path(&first).exists() && path(&second).exists() && path(&third).exists());
+        let late = store.swap(first.generation(), State::open(first.engine.clone()).unwrap());
+        assert!(late.is_err(), "what is gone is not put in use");
+        drop((first, second, third, store));
+        let store = StateStore::open(dir.path(), 1 << 20).unwrap();
+        assert_eq!(store.current.read().0, 3);
+    }
 }
