@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::io::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use common::{Answer, Cluster, Node, SECOND, eventually};
+use common::{Answer, Cluster, Node, SECOND, curl, eventually};
 use jettra_server::peers::{Handshake, Key, Nonce, PEER_HEADER, Secret};
 use serde_json::{Value, json};
 
@@ -158,6 +160,9 @@ async fn every_route_wants_credentials_but_the_public_ones() {
         assert_eq!(ask(node, "HEAD", "/api/dbs", None).await.status, 401);
         ask(node, "GET", "/raft/rpc/status", None).await.error("unauthorized");
         ask(node, "GET", "/raft/rpc/status", Some(&token)).await.ok();
+        let (status, header) = (format!("{}/raft/rpc/status", node.url()), format!("Authorization: {token}"));
+        let seen = curl(&["--http2-prior-knowledge", "-H", &header, &status]).await;
+        assert!(seen.contains("\"_id\":\"node3\""), "over HTTP/2: {seen}");
     }
     cluster.settled().await;
 }
@@ -195,6 +200,52 @@ async fn wrong_passwords_lock_out_for_a_while_and_tokens_go_on() {
     node.restart().await;
     node.get("/api/dbs").await.ok();
     login(&node, "admin", PASSWORD).await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_made_at_once_are_counted_like_others() {
+    let node = Node::standalone(json!({ "AdminPassword": PASSWORD })).await;
+    eventually(20 * SECOND, "the configured password counts", async || {
+        let answer = ask(&node, "GET", "/api/dbs", None).await;
+        if answer.status == 401 { Ok(()) } else { Err(answer.shown()) }
+    })
+    .await;
+    let guesses = (0..100).map(|number| {
+        let node = &node;
+        async move { login(node, "admin", &format!("guess {number}")).await.status }
+    });
+    let statuses = futures_util::future::join_all(guesses).await;
+    let checked = statuses.iter().filter(|status| **status == 401).count();
+    assert!(statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
+    assert!((1..=12).contains(&checked), "{checked} guesses were checked");
+}
+
+/// Connections that announce bodies to `path`, send the beginning, and then nothing: in all as much
+/// as a node takes at once.
+fn trickle(node: &Node, path: &str) -> Vec<std::net::TcpStream> {
+    let connect = |length: usize| {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", node.port)).unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost:{}\r\nContent-Length: {length}", node.port);
+        stream.write_all(format!("{head}\r\n\r\n{{\"a\":\"").as_bytes()).unwrap();
+        stream
+    };
+    let lengths = [(16_000_000, 4), (1_000_000, 3), (60_000, 20), (1_024, 70)];
+    lengths.iter().flat_map(|(length, count)| std::iter::repeat_n(*length, *count)).map(connect).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_credentials_takes_no_room_from_those_who_have() {
+    let mut cluster = Cluster::start(1).await;
+    set_password(&mut cluster.nodes).await;
+    let node = &cluster.nodes[0];
+    for path in ["/raft/rpc/forward", "/raft/rpc/append", "/api/login", "/api/doc?db=shop&col=users"] {
+        let held = trickle(node, path);
+        for number in 0..30 {
+            let answer = node.post("/api/doc?db=shop&col=users", json!({ "n": number })).await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.shown());
+        }
+        drop(held);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -378,7 +378,7 @@ async fn kill_9_of_the_leader_under_clients_that_know_one_url() {
         for (write, outcome) in &all {
             let ids = by_write.remove(write).unwrap_or_default();
             match outcome {
-                Outcome::Acknowledged { id, .. } => assert_eq!(&ids, &[id.clone()], "{write} on {}", node.id),
+                Outcome::Acknowledged { id, .. } => assert_eq!(ids, [id.as_str()], "{write} on {}", node.id),
                 Outcome::Unknown => assert!(ids.len() <= 1, "{write} is there {} times on {}", ids.len(), node.id),
                 Outcome::Refused => assert!(ids.is_empty(), "{write} was refused and is on {}", node.id),
             }

@@ -14,20 +14,22 @@ use serde_json::{Value, json};
 /// Log entries kept behind a durable point.
 const RETAINED: u64 = 50;
 
-/// Three nodes that keep little of their logs; two are started and registered.
-async fn two_of_three() -> Cluster {
+/// Nodes that keep little of their logs; all but the last are started and registered.
+async fn all_but_one_of(size: usize) -> Cluster {
     let mut cluster = Cluster::unregistered(|number| {
         let config = json!({
             "Host": "127.0.0.1", "distributed": true, "NodeID": format!("node{number}"), "Bootstrap": number == 1,
             "LogRetainEntries": RETAINED, "LogRetainBytes": 1 << 20,
         });
-        (number <= 3).then_some(config)
+        (number <= size).then_some(config)
     })
     .await;
-    for place in 0..2 {
+    for place in 0..size - 1 {
         cluster.nodes[place].start().await;
+        if place > 0 {
+            cluster.register(place).await;
+        }
     }
-    cluster.register(1).await;
     cluster.settled().await;
     cluster
 }
@@ -115,7 +117,6 @@ async fn everything(node: &Node, at_least: u64) -> Vec<(String, String)> {
     };
     look(format!("/api/dbs?{local}")).await.ok();
     look(format!("/api/dbs/shop/cols?{local}")).await.ok();
-    look(format!("/api/query?db=_system&col=_clusternodes&{local}")).await.ok();
     for collection in ["orders", "large", "empty", "nothing"] {
         look(format!("/api/count?db=shop&col={collection}&{local}")).await.ok();
         look(format!("/api/query?db=shop&col={collection}&limit=0&{local}")).await.ok();
@@ -143,6 +144,18 @@ async fn all_alike(cluster: &Cluster) {
     let leader = &cluster.nodes[cluster.leader().await];
     let marked = leader.put("/api/doc?db=shop&col=marks&id=now", "{}").await;
     let index = marked.number("x-jettra-index");
+    let path = "/api/query?db=_system&col=_clusternodes";
+    eventually(LIMIT, "all show the same members", async || {
+        let expected = leader.try_get(path).await?.success()?;
+        for node in cluster.nodes.iter().filter(|node| node.is_running()) {
+            let found = node.try_get(path).await?.success()?;
+            if found != expected {
+                return Err(format!("{} shows {found} and not {expected}", node.id));
+            }
+        }
+        Ok(())
+    })
+    .await;
     let expected = everything(leader, index).await;
     assert!(expected.len() > 50, "{}", expected.len());
     for node in cluster.nodes.iter().filter(|node| node.is_running() && node.id != leader.id) {
@@ -159,7 +172,7 @@ async fn all_alike(cluster: &Cluster) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_node_and_one_that_was_away_are_brought_up_by_snapshot() {
-    let mut cluster = two_of_three().await;
+    let mut cluster = all_but_one_of(3).await;
     let leader = cluster.leader().await;
     assert_eq!(leader, 0);
     cluster.nodes[0].post("/api/dbs", r#"{"name":"shop"}"#).await.ok();
@@ -232,7 +245,7 @@ fn generation(node: &Node) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_breaks_off_is_begun_again() {
-    let mut cluster = two_of_three().await;
+    let mut cluster = all_but_one_of(3).await;
     write_documents(&cluster.nodes[0], "first", 700).await;
     write_megabytes(&cluster.nodes[0], "first", 24).await;
     purged_beyond(&cluster.nodes[0], 1_100).await;
@@ -272,4 +285,44 @@ async fn a_snapshot_that_breaks_off_is_begun_again() {
     all_alike(&cluster).await;
     let left = std::fs::read_dir(cluster.nodes[2].dir().join("data/state")).unwrap().count();
     assert_eq!(left, 2, "one state and its pointer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_hangs_is_replaced_by_the_next_leader() {
+    let mut cluster = all_but_one_of(4).await;
+    write_documents(&cluster.nodes[0], "first", 700).await;
+    write_megabytes(&cluster.nodes[0], "first", 24).await;
+    for place in 0..3 {
+        purged_beyond(&cluster.nodes[place], 1_100).await;
+    }
+    cluster.nodes[3].start().await;
+    let body = json!({ "url": cluster.nodes[3].url() }).to_string();
+    let register = cluster.nodes[0].request("POST", "/api/cluster/register").body(body);
+    let registering = tokio::spawn(register.send());
+    receiving(&cluster.nodes[3]).await;
+    cluster.nodes[0].pause();
+    assert_eq!(generation(&cluster.nodes[3]), 1, "the snapshot was in before the leader hung");
+
+    // While the first one's stream is still open, the next leader sends its own.
+    let new = cluster.leader_other_than(0).await;
+    write_documents(&cluster.nodes[new], "second", 50).await;
+    eventually(2 * LIMIT, "the new node votes", async || {
+        let view = cluster.nodes[new].try_get("/api/cluster").await?.success()?;
+        let nodes = view["nodes"].as_array().unwrap();
+        let votes = nodes.iter().any(|node| node["id"] == "node4" && node["voter"] == true);
+        if votes { Ok(()) } else { Err(view.to_string()) }
+    })
+    .await;
+    println!("node4 was sent {} snapshots", snapshots(&cluster.nodes[3]));
+    cluster.nodes[0].resume();
+    registering.await.unwrap().ok();
+    all_alike(&cluster).await;
+    write_documents(&cluster.nodes[new], "third", 50).await;
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    for node in &mut cluster.nodes {
+        node.start().await;
+    }
+    all_alike(&cluster).await;
 }

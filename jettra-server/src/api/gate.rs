@@ -36,6 +36,9 @@ const BODY: std::time::Duration = std::time::Duration::from_secs(60);
 /// A body beyond the limit is read on and thrown away up to here, so that the client reads our answer.
 const DISCARD: u64 = 256 << 20;
 
+/// Longest body of a route that is open to everybody.
+const PUBLIC_BODY: usize = 16 << 10;
+
 /// The router of all routes.
 pub fn router(app: Arc<App>) -> Router {
     let mut paths: Vec<&'static str> = routes().map(|r| r.path).collect();

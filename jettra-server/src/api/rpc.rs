@@ -70,7 +70,7 @@ async fn status(State(app): State<Arc<App>>, request: axum::extract::Request) ->
     let answered = async {
         let (parts, _) = request.into_parts();
         let ends = ends(&parts)?;
-        check_host_and_origin(&parts.headers, None, ends.local, &app.hosts)?;
+        check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
         let origin = crate::auth::Origin::of(ends.peer, &parts.headers);
         let header = parts.headers.get("authorization").and_then(|v| v.to_str().ok());
         app.auth.principal(header, &origin).await?.require(Role::Admin)?;
@@ -112,6 +112,11 @@ async fn call(
         Ok(body) => signed(Signed { body, by }),
         Err(e) => signed_error(e, by).await,
     }
+}
+
+fn has_session(app: &App, headers: &axum::http::HeaderMap) -> bool {
+    let header = headers.get(PEER_HEADER).and_then(|v| v.to_str().ok());
+    header.is_some_and(|header| app.cluster.sessions.is_open(header))
 }
 
 /// An error, signed where the caller has a session: only then it believes that it was removed.

@@ -91,6 +91,8 @@ impl Verifier {
         let given = password.to_owned();
         let matches = {
             let _room = room().await?;
+            // Again: others may have been wrong while this one waited for its turn.
+            self.check_lock(from)?;
             tokio::task::spawn_blocking(move || {
                 let Ok(parsed) = PasswordHash::new(&stored) else { return false };
                 Argon2::default().verify_password(given.as_bytes(), &parsed).is_ok()
