@@ -108,7 +108,7 @@ async fn enter(
         // A stranger may name a user and a password, and no route reads the body of a GET.
         let limit = match (route.access, &route.method) {
             (_, &Method::GET) => 0,
-            (Access::Public, _) => 16 << 10,
+            (Access::Public, _) => PUBLIC_BODY,
             _ => app.config.max_body_bytes,
         };
         let body = if limit == 0 { None } else { Some(read_body(&app, &parts.headers, body, limit).await?) };

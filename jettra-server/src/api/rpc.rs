@@ -94,7 +94,7 @@ async fn call(
     let answered = async {
         let (parts, body) = request.into_parts();
         let ends = ends(&parts)?;
-        check_host_and_origin(&parts.headers, None, ends.local, &app.hosts)?;
+        check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
         let read = read_call(&app, &name, &parts.headers, body).await?;
         let body = read.bytes.clone();
         let caller = match parts.headers.get(PEER_HEADER) {
@@ -112,11 +112,6 @@ async fn call(
         Ok(body) => signed(Signed { body, by }),
         Err(e) => signed_error(e, by).await,
     }
-}
-
-fn has_session(app: &App, headers: &axum::http::HeaderMap) -> bool {
-    let header = headers.get(PEER_HEADER).and_then(|v| v.to_str().ok());
-    header.is_some_and(|header| app.cluster.sessions.is_open(header))
 }
 
 /// An error, signed where the caller has a session: only then it believes that it was removed.
@@ -278,7 +273,12 @@ async fn snapshot(State(app): State<Arc<App>>, request: axum::extract::Request) 
     let (parts, body) = request.into_parts();
     let header = parts.headers.get(PEER_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let received = async {
-        check_host_and_origin(&parts.headers, None, ends(&parts)?.local, &app.hosts)?;
+        check_host_and_origin(
+            &parts.headers,
+            parts.uri.authority().map(|a| a.as_str()),
+            ends(&parts)?.local,
+            &app.hosts,
+        )?;
         if !app.cluster.sessions.knows(&header) {
             return Err(refused(Refused::UnknownSession));
         }
