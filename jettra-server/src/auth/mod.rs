@@ -267,7 +267,11 @@ impl Auth {
         let user =
             NewUser { name: name.to_owned(), role, password_hash: hash(new).await?, databases: vec!["*".to_owned()] };
         let op = Op::SetUser { user, only_if_no_admin: protected };
-        self.cluster.write(call, &Command::new(op)).await?.outcome.into_result().map(drop)
+        let done = self.cluster.write(call, &Command::new(op)).await?;
+        done.outcome.into_result()?;
+        // Whoever asked this node next would be checked against what it knows.
+        self.cluster.consensus()?.wait_applied(done.index, call.left()).await;
+        Ok(())
     }
 
     /// Sets the configured administrator password, where no administrator has one yet.

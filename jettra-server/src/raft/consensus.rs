@@ -286,6 +286,8 @@ impl Consensus {
     /// Waits for any change of Raft's numbers, at most for `limit`.
     pub async fn changed(&self, limit: Duration) {
         let mut metrics = self.raft.server_metrics();
+        // openraft's own receiver has seen nothing yet, so what is there now would count as a change.
+        drop(metrics.borrow_and_update());
         // Running out of time is as good a reason to look again as a change.
         drop(tokio::time::timeout(limit, metrics.changed()).await);
     }

@@ -21,6 +21,7 @@ use super::snapshot;
 use super::types::{Member, SnapshotOf, TypeConfig, Vote};
 use super::wire::{Envelope, encode_append};
 use crate::peers::{Peer, PeerError, Peers, Target};
+use jettra_client::wire::ErrorCode;
 
 type RpcError = RPCError<TypeConfig>;
 
@@ -67,9 +68,12 @@ impl Connection {
     }
 }
 
-/// Connection refused makes openraft back off; all else it tries again.
+/// Nobody there, or a node that starts or waits, makes openraft back off; all else it tries again at once.
 fn rpc_error(e: PeerError) -> RpcError {
     match e {
+        PeerError::Refused(ref refused) if refused.code() == ErrorCode::Unavailable => {
+            RPCError::Unreachable(Unreachable::new(&e))
+        }
         PeerError::Unreachable { .. } | PeerError::Unproved(_) => RPCError::Unreachable(Unreachable::new(&e)),
         PeerError::NoAnswer { .. } | PeerError::Refused(_) => RPCError::Network(NetworkError::new(&e)),
     }
