@@ -1,11 +1,11 @@
 //! HTTP: one file an area, each a table of routes and thin functions.
 //!
 //! - [`server`]: connections: accept, bound, shut down
-//! - [`request`], [`answer`]: what comes in, parsed once; what goes out
-//! - [`gate`]: the one layer that every request passes: Host and Origin, principal, role, headers
-//! - [`cluster`], [`databases`], [`documents`], [`queries`], [`sessions`], [`system`]: the areas
-//! - [`rpc`]: calls from other nodes
-//! - [`openapi`]: the tables above as the OpenAPI document
+//! - `request`, `answer`: what comes in, parsed once; what goes out
+//! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
+//! - `cluster`, `databases`, `documents`, `queries`, `sessions`, `system`: the areas
+//! - `rpc`: calls from other nodes
+//! - `openapi`: the tables above as the OpenAPI document
 
 mod answer;
 mod cluster;

@@ -1,8 +1,8 @@
 //! Who asks, and what they may do.
 //!
-//! - [`origin`]: is it a browser that was led here, is it this machine itself
-//! - [`password`]: Argon2id, and the memory of what was verified
-//! - [`token`]: what login gives
+//! - `origin`: is it a browser that was led here, is it this machine itself
+//! - `password`: Argon2id, and the memory of what was verified
+//! - `token`: what login gives
 //!
 //! All of it meets in [`Auth::principal`], the one place where a request gets its principal.
 

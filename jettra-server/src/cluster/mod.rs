@@ -1,13 +1,13 @@
 //! The cluster as one node sees it: who it is, how a request reaches the leader, who belongs.
 //!
 //! - [`identity`]: who this node is, on disk
-//! - [`route`]: writes and reads, here or at the leader
-//! - [`membership`]: register, deregister, stop, transfer: gather → compute → act
-//! - [`quorum`]: the computing in the middle
-//! - [`join`]: the joining node's side
-//! - [`promotion`]: how a learner becomes a voter
-//! - [`roles`]: what the leader writes into `_clusternodes`
-//! - [`view`]: what `GET /api/cluster` and `/api/federated` show
+//! - `route`: writes and reads, here or at the leader
+//! - `membership`: register, deregister, stop, transfer: gather → compute → act
+//! - `quorum`: the computing in the middle
+//! - `join`: the joining node's side
+//! - `promotion`: how a learner becomes a voter
+//! - `roles`: what the leader writes into `_clusternodes`
+//! - `view`: what `GET /api/cluster` and `/api/federated` show
 
 pub mod identity;
 mod join;

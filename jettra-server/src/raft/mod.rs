@@ -1,11 +1,11 @@
 //! Consensus: openraft's glue. Nothing of openraft is named outside this module.
 //!
-//! - [`types`]: what openraft is told about our cluster
-//! - [`log`]: the log on disk, over the crate `raft-log`
-//! - [`store`], [`machine`]: the state on disk and openraft's state machine over it
-//! - [`snapshot`], [`wire`], [`network`]: what travels between nodes
+//! - `types`: what openraft is told about our cluster
+//! - `log`: the log on disk, over the crate `raft-log`
+//! - `store`, `machine`: the state on disk and openraft's state machine over it
+//! - `snapshot`, `wire`, `network`: what travels between nodes
 //! - [`incoming`]: the called side of it
-//! - [`consensus`]: what the rest of the node sees
+//! - `consensus`: what the rest of the node sees
 
 mod consensus;
 pub mod incoming;
