@@ -20,6 +20,11 @@ use crate::peers::Secret;
 use crate::raft::Settings;
 use crate::state::{Command, Op};
 
+/// How long stopping may take altogether.
+const STOP: Duration = Duration::from_millis(4500);
+/// Queries that may read a collection at once: each holds back what may be deleted.
+const SCANS: usize = 64;
+
 /// How long requests under way have to finish once the node stops.
 const GRACE: Duration = Duration::from_millis(1500);
 
@@ -51,7 +56,7 @@ impl StartError {
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
     let prepared = prepare(&config).await.map_err(StartError::Start)?;
     let Prepared { cluster, prometheus, listener, _lock } = prepared;
-    let auth = Auth::new(cluster.clone());
+    let auth = Auth::new(cluster.clone(), config.admin_password.as_ref().map(|p| p.expose().to_owned()));
     let url = url::Url::parse(cluster.url()).ok();
     let mut hosts: Vec<String> = config.allowed_hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
     hosts.extend(url.and_then(|u| u.host_str().map(str::to_ascii_lowercase)));
@@ -62,6 +67,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         prometheus,
         hosts,
         config: config.clone(),
+        scans: Arc::new(Semaphore::new(SCANS)),
     });
     let (stop_serving, served) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(server::serve(
@@ -78,9 +84,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let outcome = match began {
         Err(why) => Err(StartError::Start(why)),
         Ok(()) => {
-            if let Some(password) = &config.admin_password {
-                tokio::spawn(auth.set_configured_password(password.expose().to_owned()));
-            }
+            tokio::spawn(auth.set_configured_password());
             let mut stopped = cluster.stopped();
             let stopped = async { stopped.wait_for(|s| *s != Stop::Running).await.map(|s| s.clone()) };
             tokio::select! {
@@ -94,13 +98,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     };
     cluster.ask_to_stop();
     tracing::info!("stopping");
-    // Leadership first, so that the requests under way can be finished by the new leader.
-    cluster.hand_over_before_stop().await;
-    stop_serving.send(()).ok();
-    if let Err(e) = server.await {
-        tracing::warn!(error = %e, "the server did not end cleanly");
+    let stop = async {
+        // Leadership first, so that the requests under way can be finished by the new leader.
+        cluster.hand_over_before_stop().await;
+        stop_serving.send(()).ok();
+        if let Err(e) = server.await {
+            tracing::warn!(error = %e, "the server did not end cleanly");
+        }
+        cluster.close().await;
+    };
+    if tokio::time::timeout(STOP, stop).await.is_err() {
+        tracing::warn!(limit = ?STOP, "not everything ended in time; what was acknowledged is on disk");
     }
-    cluster.close().await;
     outcome
 }
 
@@ -142,6 +151,7 @@ async fn prepare(config: &Config) -> Result<Prepared, String> {
         },
         cache_bytes: config.cache_bytes,
         retain_bytes: config.log_retain_bytes,
+        disk_reserve_bytes: config.disk_reserve_bytes,
     };
     let cluster = Cluster::new(options, identity, configured.or(stored), ours, machine)?;
     Ok(Prepared { cluster, prometheus: prometheus()?, listener, _lock: lock })

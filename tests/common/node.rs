@@ -184,6 +184,15 @@ impl Node {
     /// SIGSTOP: the process keeps its connections and does nothing, as a machine that hangs.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
+        // The signal is on its way when `kill` returns: a thread on another core may still answer something.
+        let tasks = format!("/proc/{}/task", self.process.as_ref().expect("a running node").id());
+        let stopped = |task: &std::path::Path| {
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        while !std::fs::read_dir(&tasks).expect("its threads").all(|task| stopped(&task.expect("a thread").path())) {
+            std::thread::yield_now();
+        }
     }
 
     /// SIGCONT: it goes on where it was.

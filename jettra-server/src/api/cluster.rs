@@ -9,15 +9,18 @@ use super::answer::Answer;
 use super::request::Request;
 use super::{Access, App, Route, route};
 use crate::auth::Role;
-use crate::cluster::ClusterCall;
+use crate::cluster::{ClusterCall, ClusterRequest};
 use crate::error::{Error, Result};
+use crate::state::names::shown;
+use jettra_client::wire::ErrorCode;
 
 pub(super) const ROUTES: &[Route] = &[
     route!(GET "/api/cluster", Access::Role(Role::Reader), [], "the cluster as this node sees it", show),
-    route!(POST "/api/cluster/register", Access::Role(Role::Admin), [], "makes the node at a URL a member", register),
-    route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), ["dry_run?"], "makes a node a member no more; dry_run=true: says what it would cost", deregister),
-    route!(POST "/api/cluster/stop", Access::Role(Role::Admin), ["dry_run?"], "ends a node's process; dry_run=true: says what it would cost", stop),
-    route!(POST "/api/cluster/transfer", Access::Role(Role::Admin), [], "hands leadership to a node", transfer),
+    route!(POST "/api/cluster/register", Access::Role(Role::Admin), ["dry_run?"], "makes the node at a URL a member", register),
+    route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), ["dry_run?"], "makes a node a member no more", deregister),
+    route!(POST "/api/cluster/stop", Access::Role(Role::Admin), ["dry_run?"], "ends a node's process", stop),
+    route!(POST "/api/cluster/transfer", Access::Role(Role::Admin), ["dry_run?"], "hands leadership to a node", transfer),
+    route!(GET "/api/cluster/safe-to-stop", Access::Role(Role::Admin), ["node"], "200 if a node may stop without cost to the majority, else 409", safe_to_stop),
     route!(GET "/api/federated", Access::Role(Role::Reader), [], "the cluster, in the shape that old clients read", federated),
     route!(GET "/api/federated/node-leader", Access::Role(Role::Reader), [], "the leader's entry of it", node_leader),
     route!(GET "/api/federated/config", Access::Role(Role::Reader), [], "the URLs of the members", federated_config),
@@ -55,57 +58,55 @@ async fn register(app: &Arc<App>, request: Request) -> Result<Answer> {
     if body.description.as_ref().is_some_and(|d| d.len() > 1000) {
         return Err(Error::bad_request("description: it has 1000 bytes at most"));
     }
-    no_dry_run(&request)?;
     run(app, &request, ClusterCall::Register { url, description: body.description }, 60).await
 }
 
 async fn deregister(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (node, force) = request.json::<Node>()?.named()?;
-    if is_dry_run(&request)? {
-        return run(app, &request, ClusterCall::Plan { node, remove: true }, 10).await;
-    }
     run(app, &request, ClusterCall::Deregister { node, force }, 30).await
 }
 
 async fn stop(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (node, force) = request.json::<Node>()?.named()?;
-    if is_dry_run(&request)? {
-        return run(app, &request, ClusterCall::Plan { node, remove: false }, 10).await;
-    }
     run(app, &request, ClusterCall::Stop { node, force }, 15).await
+}
+
+async fn safe_to_stop(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let node = request.query.required("node")?.to_owned();
+    distributed(app)?;
+    let call = ClusterCall::Stop { node: node.clone(), force: false };
+    let mut verdict = app.cluster.cluster_call(&request.call, ClusterRequest { call, dry_run: true }).await?;
+    if verdict["allowed"] == Value::Bool(true) {
+        verdict["safe"] = Value::Bool(true);
+        return Answer::json(&verdict);
+    }
+    let reason = verdict["reason"].as_str().unwrap_or("it would cost the majority").to_owned();
+    Err(Error::new(ErrorCode::QuorumAtRisk, format!("{} is not safe to stop: {reason}", shown(&node)))
+        .with("before", verdict["before"].take())
+        .with("after", verdict["after"].take()))
 }
 
 async fn transfer(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (node, _) = request.json::<Node>()?.named()?;
-    no_dry_run(&request)?;
     run(app, &request, ClusterCall::Transfer { node }, 15).await
 }
 
-/// Whether the caller only asks what would happen.
-fn is_dry_run(request: &Request) -> Result<bool> {
-    Ok(request.query.parsed("dry_run", "true or false")?.unwrap_or(false))
-}
-
-/// Refuses a dry run where this version has none: it would be the real thing.
-fn no_dry_run(request: &Request) -> Result<()> {
-    if is_dry_run(request)? {
-        return Err(Error::bad_request("dry_run is for deregister and stop: leave it out"));
+fn distributed(app: &App) -> Result<()> {
+    if app.config.distributed {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::conflict("this node is standalone: set \"distributed\": true in its config.json and restart it"))
 }
 
 /// Membership calls take longer than documents: they have `seconds` unless the request says less.
 async fn run(app: &Arc<App>, request: &Request, call: ClusterCall, seconds: u64) -> Result<Answer> {
-    if !app.config.distributed {
-        return Err(Error::conflict(
-            "this node is standalone: set \"distributed\": true in its config.json and restart it",
-        ));
-    }
+    distributed(app)?;
+    let dry_run = request.query.parsed::<bool>("dry_run", "true or false")?.unwrap_or(false);
     let mut limit = request.call.clone();
     if request.query.get("timeout").is_none() {
         limit.deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
     }
-    let answer: Value = app.cluster.cluster_call(&limit, call).await?;
+    let answer: Value = app.cluster.cluster_call(&limit, ClusterRequest { call, dry_run }).await?;
     Answer::json(&answer)
 }
 

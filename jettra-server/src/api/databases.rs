@@ -24,16 +24,16 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 async fn list(app: &Arc<App>, request: Request) -> Result<Answer> {
-    request.ready_to_read(app).await?;
+    let index = request.ready_to_read(app).await?;
     let admin = request.principal.role == Role::Admin;
     let databases = app.cluster.state()?.list_databases();
     let shown: Vec<DatabaseInfo> =
         databases.into_iter().filter(|db| admin || db.name != crate::state::names::SYSTEM_DATABASE).collect();
-    Answer::json(&shown)
+    Ok(Answer::json(&shown)?.index(index))
 }
 
 async fn collections(app: &Arc<App>, request: Request) -> Result<Answer> {
-    request.ready_to_read(app).await?;
+    let index = request.ready_to_read(app).await?;
     let name = request.path.strip_prefix("/api/dbs/").and_then(|rest| rest.strip_suffix("/cols")).unwrap_or_default();
     let database = DatabaseName::parse(name)?;
     let admin = request.principal.role == Role::Admin;
@@ -42,7 +42,7 @@ async fn collections(app: &Arc<App>, request: Request) -> Result<Answer> {
     }
     let names = app.cluster.state()?.list_collections(&database);
     let shown: Vec<&str> = names.iter().map(|n| n.as_str()).filter(|name| admin || !name.starts_with('_')).collect();
-    Answer::json(&shown)
+    Ok(Answer::json(&shown)?.index(index))
 }
 
 /// Proposes a command on the catalog and answers `status`.

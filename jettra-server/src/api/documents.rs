@@ -1,5 +1,6 @@
 //! Documents: save, get, replace, patch, delete, bulk, versions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -120,9 +121,9 @@ async fn bulk(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (db, col) = (request.query.database()?, request.query.collection()?);
     writable(&db, &col)?;
     let documents = bulk_documents(&request.body, app.config.max_body_bytes)?;
-    let ids: Vec<String> = documents.iter().map(|d| d.id.to_string()).collect();
+    let mut ids: Vec<String> = documents.iter().map(|d| d.id.to_string()).collect();
     // The same _id twice: the last one counts, and only it is written.
-    let last: std::collections::HashMap<&str, usize> = ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
+    let last: HashMap<String, usize> = ids.iter().enumerate().map(|(i, id)| (id.clone(), i)).collect();
     let writes = documents
         .into_iter()
         .enumerate()
@@ -139,6 +140,12 @@ async fn bulk(app: &Arc<App>, request: Request) -> Result<Answer> {
         return Answer::json(&BulkSaved { count, ids });
     }
     let done = write(app, &request, Op::Batch(writes)).await?;
+    // A repeat of an earlier request gets the ids that were given then. Documents that were left out have theirs.
+    let mut results = done.results.into_iter();
+    let written: Vec<usize> = (0..ids.len()).filter(|i| last.get(&ids[*i]) == Some(i)).collect();
+    for (place, result) in written.into_iter().zip(&mut results) {
+        ids[place] = result.id;
+    }
     Ok(Answer::json(&BulkSaved { count, ids })?.index(done.index))
 }
 
@@ -182,31 +189,34 @@ pub(super) async fn read<T: Send + 'static>(
 async fn get(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (db, col, id) = (request.query.database()?, request.query.collection()?, request.query.id()?);
     readable(&request.principal, &db)?;
-    request.ready_to_read(app).await?;
+    let index = request.ready_to_read(app).await?;
     let state = app.cluster.state()?;
-    let found = state.get(&db, &col, &id).map_err(internal)?;
-    let Some(doc) = found else {
-        return Err(Error::not_found(format!("there is no document {} in {db}/{col}", shown(id.as_str()))));
+    let missing = Error::not_found(format!("there is no document {} in {db}/{col}", shown(id.as_str())));
+    let found = if state.is_busy() {
+        read(app, move |state| state.get(&db, &col, &id)).await?
+    } else {
+        state.get(&db, &col, &id).map_err(internal)?
     };
-    Ok(Answer::raw_json(doc.body).etag(doc.rev))
+    let doc = found.ok_or(missing)?;
+    Ok(Answer::raw_json(doc.body).etag(doc.rev).index(index))
 }
 
 async fn versions(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (db, col, id) = (request.query.database()?, request.query.collection()?, request.query.id()?);
     readable(&request.principal, &db)?;
-    request.ready_to_read(app).await?;
+    let index = request.ready_to_read(app).await?;
     let found = read(app, move |state| state.versions(&db, &col, &id)).await?;
-    Answer::json(&found.iter().map(Version::to_string).collect::<Vec<_>>())
+    Ok(Answer::json(&found.iter().map(Version::to_string).collect::<Vec<_>>())?.index(index))
 }
 
 async fn version(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (db, col, id) = (request.query.database()?, request.query.collection()?, request.query.id()?);
     let version: Version = request.query.required("version")?.parse()?;
     readable(&request.principal, &db)?;
-    request.ready_to_read(app).await?;
+    let index = request.ready_to_read(app).await?;
     let found = read(app, move |state| state.version(&db, &col, &id, version)).await?;
     let missing = || Error::not_found(format!("there is no version {version}: see GET /api/versions"));
-    Ok(Answer::raw_json(found.ok_or_else(missing)?.body).etag(version.rev))
+    Ok(Answer::raw_json(found.ok_or_else(missing)?.body).etag(version.rev).index(index))
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _};
+use axum::body::HttpBody as _;
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use axum::http::request::Parts;
@@ -14,7 +14,7 @@ use axum::routing::MethodRouter;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use jettra_client::wire::ErrorCode;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{self, insert};
 use super::request::{Query, Request, call};
@@ -31,6 +31,8 @@ pub struct Ends {
     pub local: SocketAddr,
 }
 
+/// How long a body may take to arrive.
+const BODY: std::time::Duration = std::time::Duration::from_secs(60);
 /// A body beyond the limit is read on and thrown away up to here, so that the client reads our answer.
 const DISCARD: u64 = 256 << 20;
 
@@ -72,7 +74,7 @@ pub fn router(app: Arc<App>) -> Router {
     router.merge(rpc::router()).fallback(unknown).with_state(app)
 }
 
-async fn serve(app: Arc<App>, route: &'static Route, request: axum::extract::Request) -> Response<Body> {
+async fn serve(app: Arc<App>, route: &'static Route, request: axum::extract::Request) -> Response<axum::body::Body> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let answered = enter(app.clone(), route, parts, body).await;
@@ -83,7 +85,12 @@ async fn serve(app: Arc<App>, route: &'static Route, request: axum::extract::Req
     finish(&app, answered)
 }
 
-async fn enter(app: Arc<App>, route: &'static Route, parts: Parts, body: Body) -> Response<Body> {
+async fn enter(
+    app: Arc<App>,
+    route: &'static Route,
+    parts: Parts,
+    body: axum::body::Body,
+) -> Response<axum::body::Body> {
     let entered = async {
         if route.access != Access::Public {
             app.cluster.wait_started(app.config.request_timeout).await;
@@ -98,14 +105,16 @@ async fn enter(app: Arc<App>, route: &'static Route, parts: Parts, body: Body) -
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
         let path = path.map_err(|_| Error::bad_request("the path is not UTF-8"))?.into_owned();
         let call = call(&query, &parts.headers, &principal.name, app.config.request_timeout)?;
-        let none_expected = route.method == Method::GET;
-        let (body, _room) = match route.access {
-            // Who has no credentials takes no room from those who have.
-            Access::Public => (read_within(PUBLIC_BODY, &parts.headers, body, none_expected, None).await?.0, None),
-            _ => read_body(&app, &parts.headers, body, none_expected).await?,
+        // A stranger may name a user and a password, and no route reads the body of a GET.
+        let limit = match (route.access, &route.method) {
+            (_, &Method::GET) => 0,
+            (Access::Public, _) => PUBLIC_BODY,
+            _ => app.config.max_body_bytes,
         };
+        let body = if limit == 0 { None } else { Some(read_body(&app, &parts.headers, body, limit).await?) };
+        let bytes = body.as_ref().map(|b| b.bytes.clone()).unwrap_or_default();
         let request =
-            Request { method: parts.method, path, query, headers: parts.headers, body, principal, origin, call };
+            Request { method: parts.method, path, query, headers: parts.headers, body: bytes, principal, origin, call };
         (route.handler)(app.clone(), request).await
     };
     match entered.await {
@@ -133,63 +142,64 @@ async fn principal(app: &App, access: Access, headers: &HeaderMap, origin: &Orig
     Ok(principal)
 }
 
-/// Reads a body within the bounds of one request and of all together; holds its room until dropped.
-pub(super) async fn read_body(
-    app: &App,
-    headers: &HeaderMap,
-    body: Body,
-    none_expected: bool,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>)> {
-    read_within(app.config.max_body_bytes, headers, body, none_expected, Some(&app.bodies)).await
+/// A body and its share of what all bodies together may take, held until dropped.
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
-async fn read_within(
-    limit: usize,
-    headers: &HeaderMap,
-    body: Body,
-    none_expected: bool,
-    bodies: Option<&Arc<Semaphore>>,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>)> {
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Body { bytes, _room: None }
+    }
+}
+
+/// Reads a body of `limit` bytes at most, within what all bodies together may take: room is taken as
+/// the bytes arrive, so announcing them costs the others nothing.
+pub(super) async fn read_body(app: &App, headers: &HeaderMap, body: axum::body::Body, limit: usize) -> Result<Body> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    if declared == Some(0) || (none_expected && declared.is_none()) || body.is_end_stream() {
-        return Ok((Bytes::new(), None));
+    if declared == Some(0) || body.is_end_stream() {
+        return Ok(Body { bytes: Bytes::new(), _room: None });
     }
     let mut stream = body.into_data_stream();
     if declared.is_some_and(|n| n > limit) {
         discard(&mut stream).await;
         return Err(too_large(limit));
     }
-    let room = u32::try_from(declared.unwrap_or(limit).div_ceil(1024)).unwrap_or(u32::MAX);
-    let room = bodies.map(|bodies| bodies.clone().try_acquire_many_owned(room)).transpose();
-    let room = room.map_err(|_| Error::busy("too many bytes of requests are under way: try again in a moment"))?;
-    let mut whole: Option<Bytes> = None;
-    let mut more = BytesMut::new();
-    // A body that trickles in holds its room: it has the request's time limit and no more.
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    let (mut first, mut more) = (Bytes::new(), BytesMut::new());
     let read = async {
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|e| Error::bad_request(format!("the body broke off: {e}")))?;
-            if whole.as_ref().map_or(0, Bytes::len) + more.len() + piece.len() > limit {
+            if first.len() + more.len() + piece.len() > limit {
                 discard(&mut stream).await;
                 return Err(too_large(limit));
             }
-            match whole.take() {
-                None if more.is_empty() => whole = Some(piece),
-                None => more.extend_from_slice(&piece),
-                Some(first) => {
-                    more.reserve(declared.unwrap_or(0));
-                    more.extend_from_slice(&first);
-                    more.extend_from_slice(&piece);
-                }
+            let share = u32::try_from(piece.len().div_ceil(1024)).unwrap_or(u32::MAX);
+            let share = app.bodies.clone().try_acquire_many_owned(share);
+            let share =
+                share.map_err(|_| Error::busy("too many bytes of requests are under way: try again in a moment"))?;
+            match &mut room {
+                Some(room) => room.merge(share),
+                None => room = Some(share),
             }
+            // Most bodies come in one piece, which is then taken as it is.
+            if first.is_empty() && more.is_empty() {
+                first = piece;
+                continue;
+            }
+            if more.is_empty() {
+                more.reserve(declared.unwrap_or(0).max(first.len() + piece.len()));
+                more.extend_from_slice(&std::mem::take(&mut first));
+            }
+            more.extend_from_slice(&piece);
         }
         Ok(())
     };
-    let time = std::time::Duration::from_secs(60);
-    tokio::time::timeout(time, read).await.map_err(|_| Error::bad_request("the body did not arrive within 60 s"))??;
-    Ok((whole.unwrap_or_else(|| more.freeze()), room))
+    tokio::time::timeout(BODY, read).await.map_err(|_| Error::bad_request("the body did not arrive within 60 s"))??;
+    Ok(Body { bytes: if more.is_empty() { first } else { more.freeze() }, _room: room })
 }
 
-/// Reads a body to its end, within bounds, and keeps nothing of it.
 pub(super) async fn discard(stream: &mut axum::body::BodyDataStream) {
     let drain = async {
         let mut seen = 0;
@@ -210,7 +220,7 @@ fn too_large(limit: usize) -> Error {
 }
 
 /// Adds what every answer carries.
-fn finish(app: &App, mut response: Response<Body>) -> Response<Body> {
+fn finish(app: &App, mut response: Response<axum::body::Body>) -> Response<axum::body::Body> {
     let identity = app.cluster.identity();
     let headers = response.headers_mut();
     insert(headers, "x-jettra-node", &identity.name);

@@ -47,6 +47,8 @@ pub struct App {
     pub prometheus: PrometheusHandle,
     /// KiB of request bodies that may be held at once.
     pub bodies: Arc<Semaphore>,
+    /// Queries that may read a collection at once.
+    pub scans: Arc<Semaphore>,
     /// Hosts that this node answers to, beside loopback and its own addresses.
     pub hosts: Vec<String>,
 }

@@ -27,6 +27,10 @@ const LIMIT: i64 = 100;
 const CHUNK: usize = 64 << 10;
 /// A client that takes nothing for so long is cut off, since its view holds back what may be deleted.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a query waits for its turn.
+const WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+/// A query that takes longer is broken off, for the same reason.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// What this version does not do yet is refused and never ignored: the answer would be wrong.
 fn refuse_unknown(request: &Request, names: &[&str]) -> Result<()> {
@@ -48,9 +52,16 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
     request.ready_to_read(app).await?;
 
     let state = app.cluster.state()?;
+    let scans = tokio::time::timeout(WAIT, app.scans.clone().acquire_owned()).await;
+    let scan = scans
+        .ok()
+        .and_then(Result::ok)
+        .ok_or_else(|| Error::busy("too many queries are being answered: try again in a moment"))?;
+    let ends = std::time::Instant::now() + LONGEST;
     let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(4);
     let (first_tx, first_rx) = tokio::sync::oneshot::channel();
     tokio::task::spawn_blocking(move || {
+        let _scan = scan;
         let pin = state.pin();
         // The caller may be gone; then the scan finds nobody to send to.
         first_tx.send(pin.index()).ok();
@@ -62,8 +73,20 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
         let mut out = BytesMut::with_capacity(CHUNK + 4096);
         out.put_u8(b'[');
         let mut comma = false;
-        for doc in state.scan(&db, &col, after.as_ref(), &pin).skip(offset).take(limit) {
+        let mut passed = 0;
+        for doc in state.scan(&db, &col, after.as_ref(), &pin).take(offset.saturating_add(limit)) {
+            if passed % 1024 == 0 {
+                if sender.is_closed() {
+                    return;
+                }
+                if std::time::Instant::now() > ends {
+                    send(Err(std::io::Error::other("the query took too long")));
+                    return;
+                }
+            }
+            passed += 1;
             match doc {
+                Ok(_) if passed <= offset => {}
                 Ok(doc) => {
                     if std::mem::replace(&mut comma, true) {
                         out.put_u8(b',');
@@ -99,6 +122,6 @@ async fn count(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (db, col) = (request.query.database()?, request.query.collection()?);
     refuse_unknown(&request, &["filter"])?;
     readable(&request.principal, &db)?;
-    request.ready_to_read(app).await?;
-    Answer::json(&CountAnswer { count: app.cluster.state()?.count(&db, &col) })
+    let index = request.ready_to_read(app).await?;
+    Ok(Answer::json(&CountAnswer { count: app.cluster.state()?.count(&db, &col) })?.index(index))
 }

@@ -13,6 +13,7 @@ use super::App;
 use crate::auth::{Origin, Principal};
 use crate::cluster::Call;
 use crate::error::{Error, Result};
+use crate::raft::Consensus;
 use crate::state::names::shown;
 use crate::state::{CollectionName, Condition, DatabaseName, DocumentId, RequestKey};
 
@@ -208,12 +209,18 @@ impl Request {
         value.transpose().map_err(|_| Error::bad_request(format!("{name}: the header is not readable text")))
     }
 
-    /// Waits until this node may answer a read as `consistency`, `min_index` and `max_lag` ask.
+    /// Waits until this node may answer a read as `consistency`, `min_index` and `max_lag` ask; returns the
+    /// index that the answer reflects at least.
     ///
     /// # Errors
     /// `bad_request`, `no_leader`, `unavailable` (too far behind), `timeout` (`min_index` not reached).
-    pub async fn ready_to_read(&self, app: &App) -> Result<()> {
+    pub async fn ready_to_read(&self, app: &App) -> Result<u64> {
         let consensus = app.cluster.consensus()?;
+        self.wait_to_read(app, &consensus).await?;
+        Ok(consensus.applied_index())
+    }
+
+    async fn wait_to_read(&self, app: &App, consensus: &Consensus) -> Result<()> {
         if let Some(min) = self.query.parsed::<u64>("min_index", "a log index")?
             && !consensus.wait_applied(min, self.call.left()).await
         {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, Response};
+use axum::http::{HeaderMap, HeaderValue, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use jettra_client::wire::ErrorCode;
@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::answer::{self, Answer};
-use super::gate::{discard, ends, read_body};
+use super::gate::{self, ends, read_body};
 use crate::auth::{Role, check_host_and_origin};
-use crate::cluster::{ClusterCall, Forward, JoinRequest};
+use crate::cluster::{ClusterCall, ClusterRequest, Forward, JoinRequest};
 use crate::error::{Error, Result};
 use crate::peers::{
     IdentityAnswer, IdentityRequest, Key, Nonce, PEER_HEADER, ProveAnswer, ProveRequest, Refused, peer_is_ours,
@@ -29,20 +29,19 @@ use crate::state::names::shown;
 /// The routes between nodes.
 pub fn router() -> Router<Arc<App>> {
     Router::new()
-        .route("/raft/rpc/status", get(status))
-        .route("/raft/rpc/snapshot", post(snapshot))
+        .route("/raft/rpc/status", get(status).fallback(|| async { wrong_method("GET") }))
+        .route("/raft/rpc/snapshot", post(snapshot).fallback(|| async { wrong_method("POST") }))
         .route("/raft/rpc/{call}", post(call).fallback(no_such_call))
 }
 
 /// Every call is a POST.
 async fn no_such_call(Path(name): Path<String>) -> Response<Body> {
-    let known = CALLS.contains(&name.as_str());
-    let error = if known {
-        Error::new(ErrorCode::Unsupported, "calls between nodes are POST").with("allowed", "POST")
-    } else {
-        unknown_call(&name)
-    };
-    answer::error(error)
+    if CALLS.contains(&name.as_str()) { wrong_method("POST") } else { answer::error(unknown_call(&name)) }
+}
+
+fn wrong_method(allowed: &str) -> Response<Body> {
+    let message = format!("this call is a {allowed}");
+    answer::error(Error::new(ErrorCode::Unsupported, message).with("allowed", allowed))
 }
 
 /// The calls that [`call`] answers.
@@ -96,12 +95,8 @@ async fn call(
         let (parts, body) = request.into_parts();
         let ends = ends(&parts)?;
         check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
-        if matches!(name.as_str(), "append" | "forward") && !has_session(&app, &parts.headers) {
-            // Strangers take no room. What they send is read on, so that a peer whose session is gone reads this.
-            discard(&mut body.into_data_stream()).await;
-            return Err(refused(Refused::UnknownSession));
-        }
-        let (body, _room) = read_call(&app, &name, &parts.headers, body).await?;
+        let read = read_call(&app, &name, &parts.headers, body).await?;
+        let body = read.bytes.clone();
         let caller = match parts.headers.get(PEER_HEADER) {
             Some(header) => {
                 let header = header.to_str().unwrap_or_default();
@@ -119,11 +114,6 @@ async fn call(
     }
 }
 
-fn has_session(app: &App, headers: &axum::http::HeaderMap) -> bool {
-    let header = headers.get(PEER_HEADER).and_then(|v| v.to_str().ok());
-    header.is_some_and(|header| app.cluster.sessions.is_open(header))
-}
-
 /// An error, signed where the caller has a session: only then it believes that it was removed.
 async fn signed_error(e: Error, by: Option<(Key, u64)>) -> Response<Body> {
     let response = answer::error(e);
@@ -136,21 +126,32 @@ async fn signed_error(e: Error, by: Option<(Key, u64)>) -> Response<Body> {
     Response::from_parts(parts, Body::from(body))
 }
 
-/// Appends are bounded by what one append may carry and not by the clients' budget: replication
-/// must go on when clients crowd in.
-async fn read_call(
-    app: &App,
-    name: &str,
-    headers: &axum::http::HeaderMap,
-    body: Body,
-) -> Result<(Bytes, Option<tokio::sync::OwnedSemaphorePermit>)> {
-    if name == "forward" {
-        return read_body(app, headers, body, false).await;
+/// Reads a call. Whoever has no session may say little and not slowly; a forward counts as a client's
+/// request; the rest is bounded by what one append may carry, since replication must go on when
+/// clients crowd in.
+async fn read_call(app: &App, name: &str, headers: &HeaderMap, body: Body) -> Result<gate::Body> {
+    let known = headers.get(PEER_HEADER).and_then(|v| v.to_str().ok()).is_some_and(|h| app.cluster.sessions.knows(h));
+    if !known {
+        if headers.contains_key(PEER_HEADER) {
+            // Read on, so that the caller reads our answer: it opens a new session then.
+            gate::discard(&mut body.into_data_stream()).await;
+            return Err(refused(Refused::UnknownSession));
+        }
+        let read = tokio::time::timeout(STRANGER, axum::body::to_bytes(body, 16 << 10)).await;
+        let read = read.map_err(|_| Error::bad_request("the call did not arrive in time"))?;
+        return read.map(gate::Body::from).map_err(|e| Error::bad_request(format!("the call could not be read: {e}")));
     }
-    let limit = if name == "append" { app.config.max_body_bytes.saturating_mul(2).max(32 << 20) } else { 64 << 10 };
-    let body = axum::body::to_bytes(body, limit).await;
-    Ok((body.map_err(|e| Error::bad_request(format!("the call could not be read: {e}")))?, None))
+    // A command is its documents with names and ids around them.
+    let limit = app.config.max_body_bytes.saturating_mul(2).max(32 << 20);
+    if name == "forward" {
+        return read_body(app, headers, body, limit).await;
+    }
+    let read = axum::body::to_bytes(body, limit).await;
+    read.map(gate::Body::from).map_err(|e| Error::bad_request(format!("the call could not be read: {e}")))
 }
+
+/// How long somebody without a session may take for a call.
+const STRANGER: std::time::Duration = std::time::Duration::from_secs(5);
 
 enum Caller {
     /// Who proved the secret, by the Raft id it spoke for.
@@ -221,7 +222,8 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
             caller.same_user_or_member().await?;
             let url =
                 call.body.get("url").and_then(Value::as_str).ok_or_else(|| Error::bad_request("url is missing"))?;
-            let request = ClusterCall::Register { url: url.to_owned(), description: None };
+            let call = ClusterCall::Register { url: url.to_owned(), description: None };
+            let request = ClusterRequest { call, dry_run: false };
             cluster.consensus()?;
             let cluster = cluster.clone();
             tokio::spawn(async move {
@@ -271,6 +273,15 @@ async fn snapshot(State(app): State<Arc<App>>, request: axum::extract::Request) 
     let (parts, body) = request.into_parts();
     let header = parts.headers.get(PEER_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let received = async {
+        check_host_and_origin(
+            &parts.headers,
+            parts.uri.authority().map(|a| a.as_str()),
+            ends(&parts)?.local,
+            &app.hosts,
+        )?;
+        if !app.cluster.sessions.knows(&header) {
+            return Err(refused(Refused::UnknownSession));
+        }
         let consensus = app.cluster.consensus()?;
         let admit = |head: &[u8]| {
             let admitted = app.cluster.sessions.admit(&header, parts.uri.path(), head).map_err(refused)?;

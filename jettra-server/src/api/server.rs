@@ -1,6 +1,7 @@
 //! Connections: accepted up to a bound, HTTP/1.1 and HTTP/2 cleartext, finished before the node stops.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -50,7 +51,10 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Outpu
             tracing::debug!(error = %e, "TCP_NODELAY was not set");
         }
         let router = router.clone();
+        let spoken = Arc::new(AtomicBool::new(false));
+        let said = spoken.clone();
         let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
+            said.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(Ends { peer, local });
             router.clone().oneshot(request)
         });
@@ -58,7 +62,15 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Outpu
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             let _place = place;
-            if let Err(e) = connection.await {
+            tokio::pin!(connection);
+            // Before it knows the version of HTTP, hyper waits for ever.
+            let first = tokio::time::timeout(HEAD, &mut connection).await;
+            let ended = match first {
+                Ok(ended) => ended,
+                Err(_) if spoken.load(Ordering::Relaxed) => connection.await,
+                Err(_) => return,
+            };
+            if let Err(e) = ended {
                 tracing::debug!(peer = %peer, error = %e, "a connection broke");
             }
         });

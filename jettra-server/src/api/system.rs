@@ -65,6 +65,17 @@ async fn readyz(app: &Arc<App>, _: Request) -> Result<Answer> {
                     _ => Ok(format!("raft id {} of cluster {}", consensus.id(), consensus.cluster())),
                 },
             );
+            if app.auth.is_being_set() {
+                check("administrator", Err("the configured password is not in force yet".to_owned()));
+            }
+            check(
+                "disk",
+                if app.cluster.is_disk_full() {
+                    Err("nearly full: writes are refused".to_owned())
+                } else {
+                    Ok("has room".to_owned())
+                },
+            );
             check("raft", picture.halted.clone().map_or(Ok("running".to_owned()), Err));
             check(
                 "leader",
@@ -103,10 +114,10 @@ async fn prometheus(app: &Arc<App>, _: Request) -> Result<Answer> {
         metrics::gauge!("jettra_raft_applied_index").set(number(consensus.applied_index()));
         metrics::gauge!("jettra_raft_durable_index").set(number(picture.snapshot));
         metrics::gauge!("jettra_log_disk_bytes").set(number(consensus.log().disk_bytes()));
-        for (id, matched) in &picture.matched {
+        for (id, matched) in picture.matched.iter().filter_map(|(id, at)| Some((id, (*at)?))) {
             let peer = picture.member(*id).map_or_else(|| id.to_string(), |m| m.name.clone());
             metrics::gauge!("jettra_raft_lag_entries", "peer" => peer)
-                .set(number(picture.last.saturating_sub(*matched)));
+                .set(number(picture.last.saturating_sub(matched)));
         }
     }
     Ok(Answer::raw("text/plain; version=0.0.4; charset=utf-8", app.prometheus.render().into()))

@@ -93,14 +93,19 @@ impl Principal {
 /// Checks credentials on one node.
 pub struct Auth {
     cluster: Arc<Cluster>,
+    /// `AdminPassword`: while it is being set, this node is not in protected mode.
+    configured: Option<String>,
     verifier: Verifier,
     renewals: Renewals,
 }
 
+/// How long a request waits for the configured password to be set.
+const BEING_SET: Duration = Duration::from_secs(5);
+
 impl Auth {
     /// Checks against the users in the cluster's state.
-    pub fn new(cluster: Arc<Cluster>) -> Arc<Self> {
-        Arc::new(Auth { cluster, verifier: Verifier::default(), renewals: Renewals::default() })
+    pub fn new(cluster: Arc<Cluster>, configured: Option<String>) -> Arc<Self> {
+        Arc::new(Auth { cluster, configured, verifier: Verifier::default(), renewals: Renewals::default() })
     }
 
     fn state(&self) -> Option<State> {
@@ -112,20 +117,47 @@ impl Auth {
         self.state().is_none_or(|state| !state.has_admin())
     }
 
+    /// Whether this node was given an administrator's password that is not in force yet.
+    pub fn is_being_set(&self) -> bool {
+        self.configured.is_some() && self.is_protected_mode()
+    }
+
+    /// Waits until the configured password is in force.
+    async fn wait_until_set(&self) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + BEING_SET;
+        while self.is_being_set() {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Error::unavailable("the administrator's password is being set: try again in a moment"));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     /// Who the request with this `Authorization` header acts for.
     ///
     /// # Errors
     /// `unauthorized`, `forbidden` (protected mode), `busy` (too many wrong passwords).
     pub async fn principal(self: &Arc<Self>, authorization: Option<&str>, origin: &Origin) -> Result<Principal> {
-        if self.is_protected_mode() && self.cluster.identity().membership.is_some() {
-            // It may have been away when a password was set.
-            let caught_up = self.cluster.catch_up_once(&Call::internal(Duration::from_secs(5))).await;
-            caught_up.map_err(|e| {
-                Error::new(
-                    e.code(),
-                    format!("since its start this node has not learned whether there is a password: {}", e.message()),
-                )
-            })?;
+        if self.is_protected_mode() {
+            let is_member = self.cluster.identity().membership.is_some();
+            match &self.configured {
+                Some(_) if is_member => self.wait_until_set().await?,
+                // Before it is a member, the node itself knows the password.
+                Some(password) => return self.verifier.verify_configured(authorization, password, origin.address),
+                // It may have been away when a password was set.
+                None if is_member => {
+                    let caught_up = self.cluster.catch_up_once(&Call::internal(Duration::from_secs(5))).await;
+                    caught_up.map_err(|e| {
+                        let why = e.message();
+                        Error::new(
+                            e.code(),
+                            format!("since its start this node has not learned whether there is a password: {why}"),
+                        )
+                    })?;
+                }
+                None => {}
+            }
         }
         if self.is_protected_mode() {
             return if origin.is_this_machine { Ok(Principal::admin()) } else { Err(protected_mode()) };
@@ -179,6 +211,7 @@ impl Auth {
     /// # Errors
     /// `unauthorized` for wrong credentials.
     pub async fn login(&self, name: &str, password: &str, origin: &Origin) -> Result<LoginAnswer> {
+        self.wait_until_set().await?;
         let principal = if !self.is_protected_mode() {
             self.by_password(name, password, origin).await?
         } else if origin.is_this_machine {
@@ -219,7 +252,8 @@ impl Auth {
         }
         let protected = self.is_protected_mode();
         let administers = user.is_some() && caller.role == Role::Admin;
-        if !protected && !(administers && old.is_none()) {
+        let needs_old = !protected && (!administers || old.is_some());
+        if needs_old {
             let old = old.ok_or_else(|| Error::bad_request("oldPassword is missing"))?;
             self.by_password(name, old, origin).await?;
         }
@@ -237,7 +271,8 @@ impl Auth {
     }
 
     /// Sets the configured administrator password, where no administrator has one yet.
-    pub async fn set_configured_password(self: Arc<Self>, password: String) {
+    pub async fn set_configured_password(self: Arc<Self>) {
+        let Some(password) = self.configured.clone() else { return };
         loop {
             let state = self.state().filter(|s| s.cluster_id().is_some());
             if state.is_some() && !self.is_protected_mode() {

@@ -43,11 +43,21 @@ impl Cluster {
     /// # Errors
     /// `conflict` when this node is a member already, of this cluster or another.
     pub async fn join(self: &Arc<Self>, call: Envelope<JoinRequest>) -> Result<Value> {
+        // A task of its own: a caller that goes away must not leave the node half open.
+        let node = self.clone();
+        let joining = tokio::spawn(async move { node.join_once(call).await });
+        joining.await.map_err(|e| Error::internal(e.to_string()))?
+    }
+
+    async fn join_once(self: &Arc<Self>, call: Envelope<JoinRequest>) -> Result<Value> {
         let _once = self.changes.lock().await;
         let identity = self.identity();
         let wanted = Membership { cluster_id: call.cluster, raft_id: call.body.raft_id };
         if let Some(membership) = &identity.membership {
             if *membership == wanted {
+                if self.running().is_none() {
+                    self.open_or_fail().await?;
+                }
                 return Ok(json!({"status": "joined"}));
             }
             return Err(Error::conflict(format!(
@@ -66,11 +76,16 @@ impl Cluster {
             leader = call.body.leader.url,
             "joining a cluster"
         );
+        self.open_or_fail().await?;
+        Ok(json!({"status": "joined"}))
+    }
+
+    async fn open_or_fail(self: &Arc<Self>) -> Result<()> {
         if let Err(e) = self.open().await {
             self.fail(format!("the node joined but raft did not open: {e}"));
             return Err(Error::internal(e));
         }
-        Ok(json!({"status": "joined"}))
+        Ok(())
     }
 
     /// Asks the configured peers in turn to register this node, until it is a member.
@@ -113,11 +128,16 @@ impl Cluster {
     pub async fn find_cluster(self: &Arc<Self>, peers: &[String]) -> Option<String> {
         for url in peers.iter().filter(|url| url.as_str() != self.url()) {
             let peer = self.peers.get(&Target { url: url.clone(), raft_id: 0 });
-            let exists = match peer.who().await {
-                Ok(info) => info.cluster_id.is_some(),
-                // It has a secret of its own: so it belongs to something.
-                Err(PeerError::Refused(_)) => true,
-                Err(_) => false,
+            let exists = if self.secret().is_some() {
+                match peer.who().await {
+                    Ok(info) => info.cluster_id.is_some(),
+                    // It has another secret: so it belongs to something.
+                    Err(PeerError::Refused(_)) => true,
+                    Err(_) => false,
+                }
+            } else {
+                // This node has none yet; one that has one was given it by a cluster.
+                peer.has_secret().await
             };
             if exists {
                 return Some(url.clone());

@@ -17,11 +17,9 @@ use crate::state::names::shown;
 use crate::state::{Answer, Command, MemberDoc, NodeName, Op};
 
 /// A follower may lag so many entries behind and still be made a voter or be handed leadership.
-const CAUGHT_UP: u64 = 100;
+pub(super) const CAUGHT_UP: u64 = 100;
 /// How long a registration is waited for before it goes on in the background.
 const REGISTER_WAIT: Duration = Duration::from_secs(30);
-/// How long a joining node may take altogether.
-const JOIN_LIMIT: Duration = Duration::from_secs(3600);
 /// A voter not heard for so long does not count as active.
 pub(super) const SILENT: Duration = Duration::from_secs(3);
 
@@ -50,18 +48,33 @@ pub enum ClusterCall {
         /// Even if writing stops then.
         force: bool,
     },
-    /// Say what removing or stopping a node would cost, and change nothing.
-    Plan {
-        /// Its id or URL.
-        node: String,
-        /// Whether it would be removed; else its process would end.
-        remove: bool,
-    },
     /// Hand leadership to a node.
     Transfer {
         /// Its id or URL.
         node: String,
     },
+}
+
+impl ClusterCall {
+    /// A word for the log: what the caller sent may hold a password.
+    fn name(&self) -> &'static str {
+        match self {
+            ClusterCall::Register { .. } => "register",
+            ClusterCall::Deregister { .. } => "deregister",
+            ClusterCall::Stop { .. } => "stop",
+            ClusterCall::Transfer { .. } => "transfer",
+        }
+    }
+}
+
+/// A cluster call, or the question what it would do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClusterRequest {
+    /// The call.
+    pub call: ClusterCall,
+    /// Change nothing, tell what would happen.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// An answer, or who leads.
@@ -72,7 +85,7 @@ impl Cluster {
     pub(super) async fn run_cluster_call(
         self: &Arc<Self>,
         consensus: Arc<Consensus>,
-        request: ClusterCall,
+        request: ClusterRequest,
         principal: &str,
         limit: Duration,
     ) -> Attempt {
@@ -84,13 +97,45 @@ impl Cluster {
         if let Some(not) = not_leading(&consensus) {
             return Ok(Err(not));
         }
-        tracing::info!(?request, principal, "cluster call");
-        match request {
+        tracing::info!(call = request.call.name(), dry_run = request.dry_run, principal, "cluster call");
+        if request.dry_run {
+            let verdict = self.plan(&consensus, request.call).await?;
+            return serde_json::to_value(verdict).map(Ok).map_err(|e| Error::internal(e.to_string()));
+        }
+        match request.call {
             ClusterCall::Register { url, description } => self.register(consensus, url, description).await.map(Ok),
             ClusterCall::Deregister { node, force } => self.deregister(consensus, &node, force, limit).await,
             ClusterCall::Stop { node, force } => self.stop_node(consensus, &node, force).await.map(Ok),
-            ClusterCall::Plan { node, remove } => self.plan(&consensus, &node, remove).map(Ok),
             ClusterCall::Transfer { node } => self.transfer_to(&consensus, &node).await.map(Ok),
+        }
+    }
+
+    /// What `call` would do, by the same computation that the deed goes by.
+    async fn plan(&self, consensus: &Arc<Consensus>, call: ClusterCall) -> Result<Verdict> {
+        let voters = voters(consensus);
+        let known = |node: &str| self.find_member(node)?.ok_or_else(|| unknown_node(node));
+        match call {
+            ClusterCall::Deregister { node, .. } => Ok(judge(&voters, Action::Remove(known(&node)?.raft_id))),
+            ClusterCall::Stop { node, .. } => Ok(judge(&voters, Action::Stop(known(&node)?.raft_id))),
+            ClusterCall::Transfer { node } => {
+                let (doc, verdict) = (known(&node)?, judge(&voters, Action::Lead));
+                let leads = doc.raft_id == consensus.id();
+                match may_lead(&consensus.picture(), &doc) {
+                    Err(e) if !leads => Ok(verdict.refused(e.message())),
+                    _ => Ok(verdict),
+                }
+            }
+            ClusterCall::Register { url, .. } => {
+                let url = normalize_url(&url)?;
+                if self.find_member(&url)?.is_some_and(|m| m.voter == Some(true)) {
+                    return Ok(judge(&voters, Action::Lead));
+                }
+                let verdict = judge(&voters, Action::Add);
+                match self.ask_joiner(consensus, &url).await {
+                    Ok(_) => Ok(verdict),
+                    Err(e) => Ok(verdict.refused(e.message())),
+                }
+            }
         }
     }
 
@@ -101,13 +146,15 @@ impl Cluster {
         description: Option<String>,
     ) -> Result<Value> {
         let url = normalize_url(&url)?;
-        if url == self.url() {
-            return Err(Error::conflict(format!("{url} is this node itself, which is a member already")));
-        }
         let node = self.clone();
         let joining = tokio::spawn(async move {
-            let _queue = node.changes.lock().await;
-            node.join_node(&consensus, &url, description).await
+            // Only its steps are queued: a node that takes long to catch up holds up nobody.
+            let (name, raft_id) = {
+                let _queue = node.queue(REGISTER_WAIT).await?;
+                node.join_node(&consensus, &url, description).await?
+            };
+            node.wait_for_vote(&consensus, &name, raft_id).await?;
+            node.member_doc(&name)
         });
         match tokio::time::timeout(REGISTER_WAIT, joining).await {
             Ok(done) => {
@@ -127,10 +174,9 @@ impl Cluster {
         consensus: &Arc<Consensus>,
         url: &str,
         description: Option<String>,
-    ) -> Result<MemberDoc> {
+    ) -> Result<(String, u64)> {
+        let info = self.ask_joiner(consensus, url).await?;
         let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
-        let info = stranger.who().await.map_err(|e| cannot_register(url, e))?;
-        self.may_join(consensus, url, &info)?;
         if info.raft_id.is_none() && !stranger.is_proved().await {
             // Before anything is written: a node that cannot be let in leaves no trace.
             self.secret_to_hand(url)?;
@@ -159,8 +205,24 @@ impl Cluster {
         if picture.member(raft_id).is_none() {
             consensus.add_learner(raft_id, member, Duration::from_secs(10)).await?;
         }
-        self.promote_when_caught_up(consensus, raft_id).await?;
-        self.member_doc(&info.name)
+        Ok((info.name, raft_id))
+    }
+
+    /// A place in the queue of changes.
+    async fn queue(&self, limit: Duration) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+        let place = tokio::time::timeout(limit, self.changes.lock()).await;
+        place.map_err(|_| Error::busy("another change of membership is under way: try again in a moment"))
+    }
+
+    /// Who answers at `url`, if it may join.
+    async fn ask_joiner(&self, consensus: &Consensus, url: &str) -> Result<NodeInfo> {
+        if url == self.url() {
+            return Err(Error::conflict(format!("{url} is this node itself, which is a member already")));
+        }
+        let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
+        let info = stranger.who().await.map_err(|e| cannot_register(url, e))?;
+        self.may_join(consensus, url, &info)?;
+        Ok(info)
     }
 
     fn may_join(&self, consensus: &Consensus, url: &str, info: &NodeInfo) -> Result<()> {
@@ -186,11 +248,26 @@ impl Cluster {
                 "{url} belongs to another cluster ({cluster}): to move it here, stop it, remove its data directory and start it with \"Bootstrap\": false"
             )));
         }
-        if info.name == identity.name {
-            return Err(Error::conflict(format!(
-                "{url} calls itself {:?} like this node: give it a NodeID of its own",
-                info.name
-            )));
+        for member in consensus.state().members() {
+            if member.id == info.name && member.incarnation != info.incarnation {
+                return Err(Error::conflict(format!(
+                    "{url} calls itself {:?} like the member at {}: give it a NodeID of its own; if it is that member \
+                     with a new disk, deregister {:?} first",
+                    info.name, member.url, info.name
+                )));
+            }
+            if member.id == info.name && member.url != url && member.voter.is_some() {
+                return Err(Error::conflict(format!(
+                    "{url} is the member {:?}, which was registered at {}: start it there, or deregister it first",
+                    member.id, member.url
+                )));
+            }
+            if member.url == url && member.id != info.name {
+                return Err(Error::conflict(format!(
+                    "{url} is the URL of the member {:?}: deregister that first",
+                    member.id
+                )));
+            }
         }
         Ok(())
     }
@@ -225,34 +302,23 @@ impl Cluster {
         })
     }
 
-    /// Waits until the learner has caught up twice in a row, then lets it vote.
-    pub(super) async fn promote_when_caught_up(&self, consensus: &Arc<Consensus>, raft_id: u64) -> Result<()> {
-        let deadline = Instant::now() + JOIN_LIMIT;
-        let mut in_a_row = 0;
+    /// Waits until the leader has made the learner a voter; see [`super::promotion`].
+    async fn wait_for_vote(&self, consensus: &Consensus, member: &str, raft_id: u64) -> Result<()> {
         loop {
             let picture = consensus.picture();
+            if picture.voters().contains(&raft_id) && !picture.is_joint() {
+                return Ok(());
+            }
             if let Some(not) = not_leading(consensus) {
                 return Err(Error::no_leader(format!(
-                    "leadership moved to {} while the node was joining: register it again",
+                    "leadership moved to {} while the node was joining: it goes on there, see GET /api/cluster",
                     not.leader.map_or_else(|| "nobody yet".to_owned(), |(_, m)| m.name)
                 )));
             }
-            if picture.voters().contains(&raft_id) {
-                return Ok(());
+            if self.find_member(member)?.is_none_or(|m| m.raft_id != raft_id) {
+                return Err(Error::conflict(format!("{member:?} was removed while it was joining")));
             }
-            let lag = lag(&picture, raft_id);
-            in_a_row = if lag.is_some_and(|lag| lag <= CAUGHT_UP) { in_a_row + 1 } else { 0 };
-            if in_a_row >= 2 {
-                match consensus.promote(raft_id, Duration::from_secs(10)).await {
-                    Ok(()) => return Ok(()),
-                    Err(e) if e.code() == ErrorCode::Conflict => tracing::info!(error = %e, "promotion waits"),
-                    Err(e) => return Err(e),
-                }
-            }
-            if Instant::now() > deadline {
-                return Err(Error::timeout(format!("the node is still {lag:?} entries behind")));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            consensus.changed(Duration::from_millis(200)).await;
         }
     }
 
@@ -263,7 +329,7 @@ impl Cluster {
         force: bool,
         limit: Duration,
     ) -> Attempt {
-        let _queue = self.changes.lock().await;
+        let _queue = self.queue(limit).await?;
         let Some(doc) = self.find_member(node)? else {
             return Err(unknown_node(node));
         };
@@ -312,14 +378,6 @@ impl Cluster {
         }
     }
 
-    fn plan(&self, consensus: &Consensus, node: &str, remove: bool) -> Result<Value> {
-        let Some(doc) = self.find_member(node)? else {
-            return Err(unknown_node(node));
-        };
-        let action = if remove { Action::Remove(doc.raft_id) } else { Action::Stop(doc.raft_id) };
-        serde_json::to_value(judge(&voters(consensus), action)).map_err(|e| Error::internal(e.to_string()))
-    }
-
     fn call_to(&self, consensus: &Consensus, doc: &MemberDoc, body: Value) -> (Arc<Peer>, Envelope<Value>) {
         let (from, to) = (consensus.id(), doc.raft_id);
         let peer = self.peers.get(&Target { url: doc.url.clone(), raft_id: to });
@@ -354,10 +412,10 @@ impl Cluster {
                 return true;
             }
             let docs = consensus.state().members();
-            let best = docs.iter().filter(|d| may_lead(&picture, d).is_ok()).max_by_key(|d| {
-                let matched = picture.matched.get(&d.raft_id).copied().unwrap_or(0);
-                (matched, std::cmp::Reverse(d.raft_id))
-            });
+            let best = docs
+                .iter()
+                .filter(|d| may_lead(&picture, d).is_ok())
+                .max_by_key(|d| (picture.matched.get(&d.raft_id).copied().flatten(), std::cmp::Reverse(d.raft_id)));
             let left = deadline.saturating_duration_since(Instant::now());
             match best {
                 Some(best) if consensus.transfer(best.raft_id, left.min(Duration::from_secs(2))).await => return true,
@@ -400,12 +458,17 @@ pub(super) fn lag(picture: &Picture, id: u64) -> Option<u64> {
     if id == picture.id {
         return Some(0);
     }
-    picture.matched.get(&id).map(|matched| picture.last.saturating_sub(*matched))
+    picture.matched.get(&id).copied().flatten().map(|matched| picture.last.saturating_sub(matched))
 }
 
 /// Whether the leader has heard `id` lately.
 pub(super) fn is_heard(picture: &Picture, id: u64) -> bool {
-    id == picture.id || picture.silence.get(&id).is_some_and(|s| s.is_some_and(|s| s < SILENT))
+    id == picture.id || heard_within(picture, id, SILENT)
+}
+
+/// Whether the leader has heard the peer `id` within the last `limit`.
+pub(super) fn heard_within(picture: &Picture, id: u64, limit: Duration) -> bool {
+    picture.silence.get(&id).is_some_and(|s| s.is_some_and(|s| s < limit))
 }
 
 /// The voters; one that was asked to stop does not count as active, though it may still be heard.
@@ -425,7 +488,7 @@ fn may_lead(picture: &Picture, doc: &MemberDoc) -> Result<()> {
     if doc.status == Status::Paused {
         return refuse("is paused");
     }
-    if !picture.silence.get(&doc.raft_id).is_some_and(|s| s.is_some_and(|s| s < Duration::from_millis(1000))) {
+    if !heard_within(picture, doc.raft_id, Duration::from_secs(1)) {
         return refuse("is not heard");
     }
     if lag(picture, doc.raft_id).is_none_or(|lag| lag > CAUGHT_UP) {

@@ -5,19 +5,21 @@
 //! - [`membership`]: register, deregister, stop, transfer: gather → compute → act
 //! - [`quorum`]: the computing in the middle
 //! - [`join`]: the joining node's side
+//! - [`promotion`]: how a learner becomes a voter
 //! - [`roles`]: what the leader writes into `_clusternodes`
 //! - [`view`]: what `GET /api/cluster` and `/api/federated` show
 
 pub mod identity;
 mod join;
 mod membership;
+mod promotion;
 mod quorum;
 mod roles;
 mod route;
 mod view;
 
 pub use join::JoinRequest;
-pub use membership::ClusterCall;
+pub use membership::{ClusterCall, ClusterRequest};
 pub use quorum::{Quorum, Verdict};
 pub use route::{Call, Forward, Forwarded, Work};
 
@@ -49,6 +51,8 @@ pub struct Options {
     pub raft: Settings,
     /// Bytes of the state's cache.
     pub cache_bytes: usize,
+    /// Bytes of disk that must stay free for writes to be taken.
+    pub disk_reserve_bytes: u64,
     /// Bytes of log kept behind the newest durable point before the next one is made.
     pub retain_bytes: u64,
 }
@@ -63,6 +67,9 @@ pub enum Stop {
     /// It cannot go on: what happened.
     Failed(String),
 }
+
+/// Superseded keys deleted each second while nobody writes, at most.
+const RECLAIM_KEYS: usize = 10_000;
 
 /// A node's place in its cluster.
 pub struct Cluster {
@@ -80,6 +87,8 @@ pub struct Cluster {
     started: watch::Sender<bool>,
     /// Whether this node has once caught up with the leader since its start.
     caught_up: AtomicBool,
+    /// Whether the disk has less room than is reserved.
+    disk_full: AtomicBool,
     /// One queue of membership changes.
     changes: tokio::sync::Mutex<()>,
     stop: watch::Sender<Stop>,
@@ -113,6 +122,7 @@ impl Cluster {
             consensus: watch::Sender::new(None),
             started: watch::Sender::new(false),
             caught_up: AtomicBool::new(false),
+            disk_full: AtomicBool::new(false),
             changes: tokio::sync::Mutex::new(()),
             stop: watch::Sender::new(Stop::Running),
             machine,
@@ -131,8 +141,18 @@ impl Cluster {
         let options = self.options.clone();
         let stores = tokio::task::spawn_blocking(move || {
             let log = LogStore::open(&options.data_dir.join("log")).map_err(|e| e.to_string())?;
-            let store = StateStore::open(&options.data_dir.join("state"), options.cache_bytes);
-            Ok::<_, String>((log, Arc::new(store.map_err(|e| e.to_string())?)))
+            let dir = options.data_dir.join("state");
+            let store = StateStore::open(&dir, options.cache_bytes).map_err(|e| e.to_string())?;
+            let (first, next) = (log.bounds().0, store.state().applied().index.map_or(0, |index| index + 1));
+            if next < first {
+                return Err(format!(
+                    "the state in {} ends before index {next} and the log begins at {first}: something in between is lost. \
+                     Deregister this node at another one, remove its data directory, start it and register it again; \
+                     else restore its data directory from a copy",
+                    dir.display()
+                ));
+            }
+            Ok::<_, String>((log, Arc::new(store)))
         });
         let (log, store) = stores.await.map_err(|e| e.to_string())??;
         self.peers.set_caller(self.secret.read().clone(), &membership.cluster_id, membership.raft_id);
@@ -147,6 +167,7 @@ impl Cluster {
         .await?;
         self.consensus.send_replace(Some(consensus.clone()));
         tokio::spawn(roles::run(self.clone(), consensus.clone()));
+        tokio::spawn(promotion::run(self.clone(), consensus.clone()));
         tokio::spawn(self.clone().keep_house(consensus.clone()));
         Ok(consensus)
     }
@@ -173,13 +194,36 @@ impl Cluster {
             if let Some(why) = picture.halted {
                 return self.fail(why);
             }
+            self.look_at_disk().await;
+            // What was superseded while nobody writes goes as well.
+            let state = consensus.state();
+            match tokio::task::spawn_blocking(move || state.reclaim(RECLAIM_KEYS)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(e)) => return self.fail(e.to_string()),
+                Err(e) => return self.fail(e.to_string()),
+            }
             let disk = consensus.log().disk_bytes();
+            consensus.bound_log(disk, self.options.retain_bytes).await;
+            disk_then = disk_then.min(disk);
             let grown = disk.saturating_sub(disk_then) >= self.options.retain_bytes / 4;
             if picture.applied > index_then && (grown || last_point.elapsed() >= EVERY) {
                 consensus.durable_point().await;
                 (last_point, disk_then, index_then) = (std::time::Instant::now(), disk, picture.applied);
             }
         }
+    }
+
+    async fn look_at_disk(&self) {
+        let machine = self.machine().await;
+        let full = machine.disk_total > 0 && machine.disk_free < self.options.disk_reserve_bytes;
+        if self.disk_full.swap(full, Ordering::Relaxed) != full {
+            tracing::warn!(full, free = machine.disk_free, "disk guard");
+        }
+    }
+
+    /// Whether writes are refused for lack of room on the disk.
+    pub fn is_disk_full(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
     }
 
     /// Says that the node has opened what it is a member of, or waits to be registered.

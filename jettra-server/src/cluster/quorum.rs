@@ -41,6 +41,10 @@ pub struct Voter {
 /// What is to be done to one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
+    /// It becomes a voter.
+    Add,
+    /// It leads; who votes stays.
+    Lead,
     /// Its process ends; it stays a member.
     Stop(u64),
     /// It is a member no more.
@@ -60,6 +64,14 @@ pub struct Verdict {
     pub reason: String,
 }
 
+impl Verdict {
+    /// The same change, refused for another reason than votes.
+    #[must_use]
+    pub fn refused(self, reason: &str) -> Self {
+        Verdict { allowed: false, after: self.before, reason: reason.to_owned(), ..self }
+    }
+}
+
 /// Computes what `action` would do to `voters`.
 pub fn judge(voters: &[Voter], action: Action) -> Verdict {
     let count = |voters: &mut dyn Iterator<Item = &Voter>| {
@@ -72,6 +84,8 @@ pub fn judge(voters: &[Voter], action: Action) -> Verdict {
     };
     let before = count(&mut voters.iter());
     let (after, what) = match action {
+        Action::Add => (Quorum::new(before.voters + 1, before.active + 1), "adding it"),
+        Action::Lead => (before, "handing leadership over"),
         Action::Stop(id) => {
             let lost = voters.iter().any(|v| v.id == id && v.active);
             (Quorum::new(before.voters, before.active - u64::from(lost)), "stopping it")
@@ -79,6 +93,7 @@ pub fn judge(voters: &[Voter], action: Action) -> Verdict {
         Action::Remove(id) => (count(&mut voters.iter().filter(|v| v.id != id)), "removing it"),
     };
     let touches_a_voter = voters.iter().any(|v| match action {
+        Action::Add | Action::Lead => false,
         Action::Stop(id) => v.id == id && v.active,
         Action::Remove(id) => v.id == id,
     });

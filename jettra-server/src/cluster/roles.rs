@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jettra_client::wire::{Role, Status};
 
-use super::membership::{SILENT, lag};
+use super::membership::SILENT;
 use super::{Cluster, Stop};
 use crate::raft::{Consensus, Picture, ServerState};
 use crate::state::{MemberDoc, NodeChange, NodeName, Op};
@@ -54,22 +54,6 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
         {
             tracing::debug!(error = %e, "roles were not written, trying again");
         }
-        promote_left_behind(&cluster, &consensus, &picture).await;
-    }
-}
-
-/// A learner whose promotion broke off with another leader is promoted by this one.
-async fn promote_left_behind(cluster: &Arc<Cluster>, consensus: &Arc<Consensus>, picture: &Picture) {
-    let voters = picture.voters();
-    let left = picture.membership.nodes().map(|(id, _)| *id).find(|id| !voters.contains(id));
-    let Some(id) = left else { return };
-    if lag(picture, id).is_none_or(|lag| lag > 100) {
-        return;
-    }
-    // Someone else's change is under way: it will see to its learner itself.
-    let Ok(_queue) = cluster.changes.try_lock() else { return };
-    if let Err(e) = cluster.promote_when_caught_up(consensus, id).await {
-        tracing::info!(error = %e, raft_id = id, "a learner was not promoted, trying again");
     }
 }
 

@@ -7,11 +7,17 @@ use jettra_client::wire::ErrorCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Cluster, ClusterCall};
+use super::{Cluster, ClusterRequest};
 use crate::error::{Error, Result};
 use crate::peers::{PeerError, Target};
 use crate::raft::{Committed, Consensus, Envelope, Member, NotLeader};
 use crate::state::{Command, stamp};
+
+/// The principal of what nodes do by themselves. No user has this name.
+const OWN: &str = "_node";
+
+/// How long confirming the leader may take, whoever waits.
+const READ_ROUND: Duration = Duration::from_secs(5);
 
 /// What a request may cost and how far it may go.
 #[derive(Debug, Clone)]
@@ -27,7 +33,7 @@ pub struct Call {
 impl Call {
     /// A call of the node itself.
     pub fn internal(limit: Duration) -> Self {
-        Call { principal: "_node".to_owned(), deadline: Instant::now() + limit, forward: true }
+        Call { principal: OWN.to_owned(), deadline: Instant::now() + limit, forward: true }
     }
 
     /// How long it may still take.
@@ -43,7 +49,7 @@ pub enum Work {
     /// Propose this unstamped command.
     Command(Box<RawValue>),
     /// Change the membership.
-    Cluster(ClusterCall),
+    Cluster(ClusterRequest),
     /// Confirm leadership (by the lease if true) and tell the read index.
     ReadIndex(bool),
 }
@@ -81,11 +87,14 @@ impl Cluster {
     /// `busy`, `no_leader`, `not_leader` (forwarding forbidden), `timeout` (outcome unknown).
     pub async fn write(self: &Arc<Self>, call: &Call, command: &Command) -> Result<Committed> {
         let unstamped = command.encode_unstamped();
+        let own = call.principal == OWN;
+        let node = self.clone();
         // A command with a key is applied once, whatever happens to its answers: so it may be sent again.
         let repeatable = command.request.is_some();
         let raw = unstamped.clone();
         let here = move |consensus: Arc<Consensus>, limit| {
-            let stamped = stamp(&unstamped, crate::clock::now_ms());
+            let stamped = if own { Ok(()) } else { node.has_room() };
+            let stamped = stamped.and_then(|()| stamp(&unstamped, crate::clock::now_ms()));
             async move { consensus.propose(stamped?, limit).await }
         };
         let text = std::str::from_utf8(&raw).map_err(|e| Error::internal(e.to_string()))?;
@@ -97,11 +106,22 @@ impl Cluster {
         }
     }
 
+    /// Refuses clients' writes while the disk is nearly full; the cluster's own go on.
+    fn has_room(&self) -> Result<()> {
+        if !self.is_disk_full() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::StorageFull,
+            "the leader's disk is nearly full: free some space, or lower DiskReserveBytes; reads go on",
+        ))
+    }
+
     /// Runs a cluster call where the leader is.
     ///
     /// # Errors
     /// As [`Cluster::write`], and what the call says.
-    pub async fn cluster_call(self: &Arc<Self>, call: &Call, request: ClusterCall) -> Result<serde_json::Value> {
+    pub async fn cluster_call(self: &Arc<Self>, call: &Call, request: ClusterRequest) -> Result<serde_json::Value> {
         let (node, who) = (self.clone(), call.principal.clone());
         let local = request.clone();
         let here = move |consensus, limit| {
@@ -123,10 +143,11 @@ impl Cluster {
     pub async fn ready_to_read(self: &Arc<Self>, call: &Call, lease: bool) -> Result<()> {
         let consensus = self.consensus()?;
         let node = self.clone();
-        let shared = Call { deadline: call.deadline.max(Instant::now() + Duration::from_secs(10)), ..call.clone() };
+        // Shared by all that wait: so neither this reader's time limit nor its wish not to be forwarded
+        // counts, which is about requests and not about confirming who leads.
         let round = move || {
-            let (node, shared) = (node.clone(), shared.clone());
-            async move { node.ask_read_index(&shared, lease).await }
+            let node = node.clone();
+            async move { node.ask_read_index(&Call::internal(READ_ROUND), lease).await }
         };
         let asked = tokio::time::timeout(call.left(), consensus.share_read(lease, round)).await;
         let index = asked.map_err(|_| Error::no_leader("the leader could not be confirmed in time: try again"))??;
@@ -142,7 +163,13 @@ impl Cluster {
 
     async fn ask_read_index(self: &Arc<Self>, call: &Call, lease: bool) -> Result<u64> {
         let here = move |consensus: Arc<Consensus>, _| async move { consensus.read_index(lease).await };
-        match self.at_leader(call, true, here, || Ok(Work::ReadIndex(lease))).await? {
+        let asked = self.at_leader(call, true, here, || Ok(Work::ReadIndex(lease))).await;
+        // Nothing was written, so nothing is in doubt.
+        let asked = asked.map_err(|e| match e.code() {
+            ErrorCode::Timeout => Error::no_leader("the leader could not be confirmed in time: try again"),
+            _ => e,
+        });
+        match asked? {
             Reached::Here(index) => Ok(index),
             Reached::There(Forwarded::ReadIndex(index)) => Ok(index),
             Reached::There(_) => Err(wrong_answer()),
@@ -158,6 +185,12 @@ impl Cluster {
         let limit = Duration::from_millis(forward.limit_ms.min(600_000));
         let done = match forward.work {
             Work::Command(raw) => {
+                // What the log holds every node must be able to apply.
+                let unstamped = bytes::Bytes::copy_from_slice(raw.get().as_bytes());
+                Command::decode(&unstamped).map_err(|e| Error::bad_request(format!("the forwarded command: {e}")))?;
+                if forward.principal != OWN {
+                    self.has_room()?;
+                }
                 let stamped = stamp(raw.get().as_bytes(), crate::clock::now_ms())?;
                 consensus.propose(stamped, limit).await?.map(Forwarded::Committed)
             }
@@ -184,20 +217,28 @@ impl Cluster {
     {
         let consensus = self.consensus()?;
         let mut last: Option<String> = None;
+        // Whether an earlier attempt may have been carried out: then no error may say that nothing was.
+        let mut doubt = false;
         loop {
             let left = call.left();
             if left.is_zero() {
-                let why = last.map(|why| format!(" ({why})")).unwrap_or_default();
-                return Err(Error::no_leader(format!("no leader within the time limit{why}: try again")));
+                let why = last.unwrap_or_else(|| "no leader is known".to_owned());
+                return Err(if doubt {
+                    unknown(&why)
+                } else {
+                    Error::no_leader(format!("no leader within the time limit ({why}): try again"))
+                });
             }
             let not = match here(consensus.clone(), left).await {
                 Ok(Ok(done)) => return Ok(Reached::Here(done)),
                 Ok(Err(not)) => not,
                 Err(e) if repeatable && may_repeat(&e) => {
+                    doubt |= e.code() == ErrorCode::Timeout;
                     last = Some(e.message().to_owned());
                     consensus.changed(Duration::from_millis(20)).await;
                     continue;
                 }
+                Err(e) if doubt => return Err(unknown(e.message())),
                 Err(e) => return Err(e),
             };
             if !call.forward {
@@ -207,16 +248,20 @@ impl Cluster {
                 Some((id, member)) if id != consensus.id() => {
                     match self.send(&consensus, id, &member, call, work()?).await {
                         Ok(done) => return Ok(Reached::There(done)),
-                        Err(PeerError::Refused(e)) if !(repeatable && may_repeat(&e)) && !never_begun(&e) => {
-                            return Err(e);
+                        Err(PeerError::Refused(e)) if !never_begun(&e) && (!repeatable || !may_repeat(&e)) => {
+                            return Err(if doubt { unknown(e.message()) } else { e });
                         }
                         Err(PeerError::NoAnswer { url, why }) if !repeatable => {
-                            return Err(Error::timeout(format!(
-                                "the write may or may not have happened (no answer from the leader at {url}: {why}): \
-                                 read before you repeat it, or repeat it with the same Idempotency-Key"
-                            )));
+                            return Err(unknown(&format!("no answer from the leader at {url}: {why}")));
                         }
-                        Err(e) => last = Some(e.to_string()),
+                        Err(e) => {
+                            doubt |= match &e {
+                                PeerError::NoAnswer { .. } => true,
+                                PeerError::Refused(e) => e.code() == ErrorCode::Timeout,
+                                _ => false,
+                            };
+                            last = Some(e.to_string());
+                        }
                     }
                 }
                 _ => last = Some("no leader is known".to_owned()),
@@ -273,6 +318,12 @@ fn not_leader(not: &NotLeader) -> Error {
         Some((_, member)) => error.with("leader", member.name.clone()).with("leaderUrl", member.url.clone()),
         None => error,
     }
+}
+
+fn unknown(why: &str) -> Error {
+    Error::timeout(format!(
+        "the write may or may not have happened ({why}): read before you repeat it, or repeat it with the same Idempotency-Key"
+    ))
 }
 
 fn not_json(e: serde_json::Error) -> Error {

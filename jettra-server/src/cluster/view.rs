@@ -223,8 +223,11 @@ fn node(picture: &Picture, doc: &MemberDoc, metrics: Option<MachineMetrics>) -> 
         Role::Follower
     };
     let leads = picture.state == ServerState::Leader;
-    let matched =
-        if doc.raft_id == picture.id { Some(picture.last) } else { picture.matched.get(&doc.raft_id).copied() };
+    let matched = if doc.raft_id == picture.id {
+        Some(picture.last)
+    } else {
+        picture.matched.get(&doc.raft_id).copied().flatten()
+    };
     let silence = if doc.raft_id == picture.id {
         Some(Duration::ZERO)
     } else {

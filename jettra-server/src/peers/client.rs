@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use jettra_client::wire::ErrorBody;
+use jettra_client::wire::{ErrorBody, ErrorCode};
 use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 
@@ -201,12 +201,16 @@ impl Peer {
         let signed = same(&session.key.answer(status, sequence, &answer), &mac);
         match status {
             200 if signed => Ok(answer),
-            200 => Err(PeerError::Unproved(format!("{} gave an answer that is not signed", self.target.url))),
+            200 => Err(self.no_answer("an answer that is not signed".to_owned())),
             _ => {
                 let Ok(body) = serde_json::from_slice::<ErrorBody>(&answer) else {
                     return Err(self.no_answer(format!("HTTP status {status}")));
                 };
                 let error = Error::from(body);
+                // Who cannot sign may tell of a session that is gone or of too much work, which begins nothing.
+                if !signed && error.detail("session").is_none() && error.code() != ErrorCode::Busy {
+                    return Err(self.no_answer(format!("an error that is not signed: {error}")));
+                }
                 if let Some(index) = error.detail("removed").and_then(serde_json::Value::as_u64).filter(|_| signed) {
                     self.peers.note_removed(index);
                 }
@@ -265,6 +269,13 @@ impl Peer {
     /// Whether the node has proved that it knows the secret.
     pub async fn is_proved(&self) -> bool {
         self.session.lock().await.is_some()
+    }
+
+    /// Whether a node answers that has a cluster secret.
+    pub async fn has_secret(&self) -> bool {
+        let request = IdentityRequest { nonce: Nonce::random().as_str().to_owned() };
+        let asked: std::result::Result<(IdentityAnswer, _), _> = self.ask("/raft/rpc/identity", &request).await;
+        asked.is_ok_and(|(identity, _)| identity.session.is_some())
     }
 
     /// Who the node said that it is when the session was opened.

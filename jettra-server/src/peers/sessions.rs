@@ -118,13 +118,14 @@ impl Sessions {
         Ok(handshake.called_proof(secret))
     }
 
-    /// Whether the session that `header` names is open; what else it says is not looked at.
-    pub fn is_open(&self, header: &str) -> bool {
-        header.split(';').next().is_some_and(|name| self.tables.lock().open.contains_key(name))
+    /// Whether the session that `header` names is open. Proves nothing: its name is no secret.
+    pub fn knows(&self, header: &str) -> bool {
+        let name = header.split(';').next().unwrap_or_default();
+        self.tables.lock().open.contains_key(name)
     }
 
-    /// The key of the session that `header` names; for calls whose body is a stream, which the
-    /// caller of this checks chunk by chunk. `body` is what the MAC covers.
+    /// Lets a call in whose MAC, over `path`, number and `body`, is right and whose number is new. Where
+    /// the body is a stream, `body` is its head, and the chunks are checked one by one.
     pub fn admit(&self, header: &str, path: &str, body: &[u8]) -> Result<Admitted, Refused> {
         let mut parts = header.split(';');
         let (Some(name), Some(sequence), Some(mac)) = (parts.next(), parts.next(), parts.next()) else {

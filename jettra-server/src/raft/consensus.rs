@@ -80,8 +80,8 @@ pub struct Picture {
     pub snapshot: u64,
     /// Members and voters.
     pub membership: Arc<StoredMembership>,
-    /// On the leader: the last index on each peer's disk.
-    pub matched: BTreeMap<u64, u64>,
+    /// On the leader: the last index known to be on each peer's disk; none before its first answer.
+    pub matched: BTreeMap<u64, Option<u64>>,
     /// On the leader: the time since each peer was last heard.
     pub silence: BTreeMap<u64, Option<Duration>>,
     /// Whether Raft has stopped because of an error.
@@ -92,6 +92,17 @@ impl Picture {
     /// The voters' Raft ids.
     pub fn voters(&self) -> Vec<u64> {
         self.membership.voter_ids().collect()
+    }
+
+    /// The Raft ids of the members that do not vote.
+    pub fn learners(&self) -> Vec<u64> {
+        let voters = self.voters();
+        self.membership.nodes().map(|(id, _)| *id).filter(|id| !voters.contains(id)).collect()
+    }
+
+    /// Whether a change of membership is between its two steps.
+    pub fn is_joint(&self) -> bool {
+        self.membership.get_joint_config().len() > 1
     }
 
     /// The member with Raft id `id`.
@@ -112,7 +123,7 @@ pub struct Consensus {
     leased: ReadGate,
     in_flight: Arc<Semaphore>,
     election_max: Duration,
-    /// Until then a node with earlier state votes for nobody and serves no lease read.
+    /// Until then a node with earlier state votes for nobody, not even itself, and serves no lease read.
     quiet_until: Instant,
 }
 
@@ -153,7 +164,17 @@ impl Consensus {
         let machine = Machine::new(store.clone(), Some(log.clone()), applied_tx);
         let network = Network::new(peers, cluster.to_owned(), id);
         let raft = Raft::new(id, config, network, log.clone(), machine).await.map_err(|e| e.to_string())?;
-        let quiet = if had_state { settings.election_max } else { Duration::ZERO };
+        // A single voter has promised nothing to anyone.
+        let alone = raft.metrics().borrow_watched().membership_config.voter_ids().count() <= 1;
+        let quiet = if had_state && !alone { settings.election_max } else { Duration::ZERO };
+        if !quiet.is_zero() {
+            raft.runtime_config().elect(false);
+            let raft = raft.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(quiet).await;
+                raft.runtime_config().elect(true);
+            });
+        }
         Ok(Arc::new(Consensus {
             raft,
             store,
@@ -249,7 +270,7 @@ impl Consensus {
             applied: m.last_applied.map_or(0, |id| id.index),
             snapshot: m.snapshot.map_or(0, |id| id.index),
             membership: m.membership_config,
-            matched: matched.into_iter().map(|(id, at)| (id, at.map_or(0, |at| at.index))).collect(),
+            matched: matched.into_iter().map(|(id, at)| (id, at.map(|at| at.index))).collect(),
             silence: heard.into_iter().map(|(id, at)| (id, at.map(|at| at.elapsed()))).collect(),
             halted: m.running_state.err().map(|e| e.to_string()),
         }
@@ -350,6 +371,16 @@ impl Consensus {
         self.change(limit, async move { raft.change_membership(change, true).await }).await
     }
 
+    /// Finishes a change of membership that another leader began and left between its two steps.
+    ///
+    /// # Errors
+    /// As [`Consensus::propose`].
+    pub async fn finish_change(&self, limit: Duration) -> Result<()> {
+        let raft = self.raft.clone();
+        let change = ChangeMembers::AddVoterIds(std::collections::BTreeSet::new());
+        self.change(limit, async move { raft.change_membership(change, false).await }).await
+    }
+
     /// Removes a member, voter or not. Idempotent.
     ///
     /// # Errors
@@ -410,6 +441,23 @@ impl Consensus {
     pub async fn durable_point(&self) {
         if let Err(e) = self.raft.trigger().snapshot().await {
             tracing::warn!(error = %e, "no durable point: raft has stopped");
+        }
+    }
+
+    /// Purges entries that a durable point covers where the log, which takes `disk` bytes, takes more than
+    /// `most`. Entries are taken to be of one size; whole chunks are freed, so it may stay a chunk above.
+    pub async fn bound_log(&self, disk: u64, most: u64) {
+        if disk <= most {
+            return;
+        }
+        let (first, next) = self.log.bounds();
+        let surplus = u128::from(next - first) * u128::from(disk - most) / u128::from(disk);
+        let upto = (first + u64::try_from(surplus).unwrap_or(0)).min(self.picture().snapshot);
+        if upto <= first {
+            return;
+        }
+        if let Err(e) = self.raft.trigger().purge_log(upto).await {
+            tracing::warn!(error = %e, "the log was not purged: raft has stopped");
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::consensus::Consensus;
 use super::machine::SnapshotData;
 use super::snapshot::{Head, Reader};
+use super::store::Fresh;
 use super::types::TypeConfig;
 use super::wire::{Envelope, decode_append};
 use crate::error::{Error, Result};
@@ -141,9 +142,9 @@ where
     let (pieces, mut incoming) = mpsc::channel::<Bytes>(8);
     let store = consensus.store().clone();
     let chunk_key = key.clone();
-    let import = tokio::task::spawn_blocking(move || -> std::result::Result<(u64, State), String> {
+    let import = tokio::task::spawn_blocking(move || -> std::result::Result<(Fresh, State), String> {
         let fresh = store.fresh().map_err(|e| e.to_string())?;
-        let mut importer = Importer::new(fresh.engine.clone()).map_err(|e| e.to_string())?;
+        let mut importer = Importer::new(fresh.engine().map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
         reader.import(&chunk_key, sequence, &mut importer)?;
         while let Some(piece) = incoming.blocking_recv() {
             reader.push(&piece);
@@ -153,8 +154,8 @@ where
             return Err("the snapshot broke off".into());
         }
         importer.finish().map_err(|e| e.to_string())?;
-        let state = State::open(fresh.engine.clone()).map_err(|e| e.to_string())?;
-        Ok((fresh.generation(), state))
+        let engine = fresh.engine().map_err(|e| e.to_string())?;
+        Ok((fresh, State::open(engine).map_err(|e| e.to_string())?))
     });
     while let Some(piece) = next(&mut body).await? {
         if pieces.send(piece).await.is_err() {
@@ -163,8 +164,8 @@ where
     }
     drop(pieces);
     let imported = import.await.map_err(|e| Error::internal(e.to_string()))?;
-    let (generation, state) = imported.map_err(Error::bad_request)?;
-    let snapshot = Snapshot { meta: head.meta, snapshot: SnapshotData::Received { generation, state } };
+    let (fresh, state) = imported.map_err(Error::bad_request)?;
+    let snapshot = Snapshot { meta: head.meta, snapshot: SnapshotData::Received { fresh, state } };
     let installed = consensus.raft().install_full_snapshot(head.vote, snapshot).await.map_err(stopped)?;
     Ok((answer(&installed)?, key, sequence))
 }

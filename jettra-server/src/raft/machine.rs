@@ -15,7 +15,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
 use super::log::LogStore;
-use super::store::StateStore;
+use super::store::{Fresh, StateStore};
 use super::types::{Entry, LogId, Reply, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::state::{Halt, Importer, LogEntry, MemberInfo, NodeName, Payload, Pin, State};
 
@@ -34,8 +34,8 @@ pub enum SnapshotData {
     View(Box<(State, Pin)>),
     /// A state that was received whole and waits to be put in use.
     Received {
-        /// The generation it lies in.
-        generation: u64,
+        /// Where it lies.
+        fresh: Fresh,
         /// The state.
         state: State,
     },
@@ -72,12 +72,12 @@ impl Machine {
         let started = std::time::Instant::now();
         let applied = tokio::task::spawn_blocking(move || {
             let outcomes = apply_entries(&state, &batch)?;
-            state.reclaim(RECLAIM_KEYS)?;
             for ((_, responder), outcome) in batch.into_iter().zip(outcomes) {
                 if let Some(responder) = responder {
                     responder.send(outcome);
                 }
             }
+            state.reclaim(RECLAIM_KEYS)?;
             Ok::<_, Halt>(())
         });
         applied.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
@@ -122,16 +122,16 @@ fn apply_entries(state: &State, batch: &[(Entry, Option<ApplyResponder<TypeConfi
 }
 
 /// Copies a view into a fresh engine of `store`, as a snapshot that travelled nowhere.
-fn copy(state: &State, pin: &Pin, store: &StateStore) -> Result<(u64, State), Halt> {
+fn copy(state: &State, pin: &Pin, store: &StateStore) -> Result<(Fresh, State), Halt> {
     let fresh = store.fresh()?;
-    let mut importer = Importer::new(fresh.engine.clone())?;
+    let mut importer = Importer::new(fresh.engine()?)?;
     for record in state.export(pin) {
         let (key, value) = record?;
         importer.put(key, value)?;
     }
     importer.finish()?;
-    let generation = fresh.generation();
-    Ok((generation, State::open(fresh.engine)?))
+    let state = State::open(fresh.engine()?)?;
+    Ok((fresh, state))
 }
 
 fn members(membership: &openraft::Membership<u64, super::types::Member>) -> Vec<MemberInfo> {
@@ -248,10 +248,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let install = move || match snapshot {
             // What this node built itself is in use already.
             SnapshotData::DurablePoint => Ok(()),
-            SnapshotData::Received { generation, state } => store.swap(generation, state),
+            SnapshotData::Received { fresh, state } => store.swap(fresh, state),
             SnapshotData::View(view) => {
-                let (generation, state) = copy(&view.0, &view.1, &store)?;
-                store.swap(generation, state)
+                let (fresh, state) = copy(&view.0, &view.1, &store)?;
+                store.swap(fresh, state)
             }
         };
         tokio::task::spawn_blocking(install).await.map_err(io::Error::other)?.map_err(io::Error::other)?;
@@ -265,6 +265,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
             return Ok(None);
         }
         let pin = state.pin();
+        // openraft may purge the log up to what a snapshot covers, so it must be on disk.
+        let durable = state.clone();
+        tokio::task::spawn_blocking(move || durable.durable_point())
+            .await
+            .map_err(io::Error::other)?
+            .map_err(io::Error::other)?;
         let meta = meta_of_pin(&pin)?;
         Ok(Some(Snapshot { meta, snapshot: SnapshotData::View(Box::new((state, pin))) }))
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::state::{Halt, State};
 use crate::storage::{Engine, SledConfig, SledEngine, StorageError};
@@ -20,16 +21,18 @@ pub struct StateStore {
     dir: PathBuf,
     cache_bytes: usize,
     current: RwLock<(u64, State)>,
-    /// The highest number given to an engine. None is given twice: a snapshot may still arrive while the
-    /// next one begins.
-    newest: AtomicU64,
+    /// One import at a time.
+    importing: Arc<Semaphore>,
+    /// The last number given to one, which is never given again.
+    last: AtomicU64,
 }
 
-/// An engine that fills up beside the one in use.
+/// An engine that fills up beside the one in use. What is not put in use is removed.
 pub struct Fresh {
     generation: u64,
-    /// The engine, empty.
-    pub engine: Arc<dyn Engine>,
+    path: PathBuf,
+    engine: Option<Arc<dyn Engine>>,
+    _turn: OwnedSemaphorePermit,
 }
 
 impl StateStore {
@@ -45,10 +48,16 @@ impl StateStore {
             Ok(text) => text.trim().parse().map_err(|_| {
                 StorageError::new(&pointer, format!("it holds {text:?} and not a number: restore it from a copy"))
             })?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => 1,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match generations(dir).map_err(|e| halt(dir, &e))?[..] {
+                [] | [1] => 1,
+                _ => {
+                    let what = "CURRENT, which names the state in use, is missing: write the number of the newest directory into it";
+                    return Err(StorageError::new(dir, what).into());
+                }
+            },
             Err(e) => return Err(halt(&pointer, &e)),
         };
-        remove(dir, |n| n != generation).map_err(|e| halt(dir, &e))?;
+        remove_others(dir, generation).map_err(|e| halt(dir, &e))?;
         let engine =
             SledEngine::open(&SledConfig { cache_bytes, ..SledConfig::new(dir.join(generation.to_string())) })?;
         let state = State::open(Arc::new(engine))?;
@@ -60,7 +69,8 @@ impl StateStore {
             dir: dir.to_owned(),
             cache_bytes,
             current: RwLock::new((generation, state)),
-            newest: AtomicU64::new(generation),
+            importing: Arc::new(Semaphore::new(1)),
+            last: AtomicU64::new(generation),
         })
     }
 
@@ -69,36 +79,37 @@ impl StateStore {
         self.current.read().1.clone()
     }
 
-    /// An empty engine beside the one in use. Blocks.
+    /// An empty engine beside the one in use. Blocks, also until another import has
+    /// ended; for a thread of `spawn_blocking`.
     ///
     /// # Errors
     /// I/O errors.
     pub fn fresh(&self) -> Result<Fresh, Halt> {
-        let generation = self.newest.fetch_add(1, Ordering::Relaxed) + 1;
+        let turn = tokio::runtime::Handle::current().block_on(self.importing.clone().acquire_owned());
+        let turn = turn.map_err(|e| Halt::Misuse { what: e.to_string() })?;
+        let generation = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let path = self.dir.join(generation.to_string());
         if path.exists() {
             std::fs::remove_dir_all(&path).map_err(|e| halt(&path, &e))?;
         }
         let engine = SledEngine::open(&SledConfig { cache_bytes: self.cache_bytes, ..SledConfig::new(&path) })?;
-        Ok(Fresh { generation, engine: Arc::new(engine) })
+        Ok(Fresh { generation, path, engine: Some(Arc::new(engine)), _turn: turn })
     }
 
-    /// Puts `state`, which lies whole and durable in `generation`, in use for good. Blocks.
+    /// Puts `state`, which lies whole and durable in `fresh`, in use for good. Blocks.
     ///
     /// # Errors
     /// I/O errors; the old state stays in use then.
-    pub fn swap(&self, generation: u64, state: State) -> Result<(), Halt> {
+    pub fn swap(&self, mut fresh: Fresh, state: State) -> Result<(), Halt> {
+        let generation = fresh.generation;
         let pointer = self.dir.join("CURRENT");
-        let path = self.dir.join(generation.to_string());
-        if !path.exists() {
-            return Err(StorageError::new(&path, "the state received here is gone".to_owned()).into());
-        }
         crate::files::write(&pointer, generation.to_string().as_bytes()).map_err(|e| halt(&pointer, &e))?;
         let old = std::mem::replace(&mut *self.current.write(), (generation, state));
         // Readers may still hold the old state; its files go at the next start at the latest.
         drop(old);
-        // Later ones may be growing.
-        if let Err(e) = remove(&self.dir, |n| n < generation) {
+        fresh.engine = None;
+        fresh.path = PathBuf::new();
+        if let Err(e) = remove_others(&self.dir, generation) {
             tracing::warn!(error = %e, "the state before the snapshot could not be removed; it goes at the next start");
         }
         Ok(())
@@ -111,44 +122,45 @@ impl StateStore {
 }
 
 impl Fresh {
-    /// The number under which the engine is put in use.
-    pub fn generation(&self) -> u64 {
-        self.generation
+    /// The engine.
+    ///
+    /// # Errors
+    /// Never, while the import goes on.
+    pub fn engine(&self) -> Result<Arc<dyn Engine>, Halt> {
+        self.engine.clone().ok_or_else(|| Halt::Misuse { what: "the import has ended".to_owned() })
     }
 }
 
-/// Removes the engines whose number `which` picks.
-fn remove(dir: &Path, which: impl Fn(u64) -> bool) -> io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let number = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
-        if number.is_some_and(&which) {
-            std::fs::remove_dir_all(entry.path())?;
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        self.engine = None;
+        if self.path.as_os_str().is_empty() {
+            return;
         }
+        if let Err(e) = std::fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), error = %e, "a broken-off snapshot could not be removed; it goes at the next start");
+        }
+    }
+}
+
+/// The numbers of the engines in `dir`, ascending.
+fn generations(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Nobody imports while this runs: at the start, or at the end of the one import.
+fn remove_others(dir: &Path, generation: u64) -> io::Result<()> {
+    for number in generations(dir)?.into_iter().filter(|n| *n != generation) {
+        std::fs::remove_dir_all(dir.join(number.to_string()))?;
     }
     Ok(())
 }
 
 fn halt(path: &Path, e: &io::Error) -> Halt {
     StorageError::new(path, e.to_string()).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_states_that_grow_at_once_do_not_meet() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = StateStore::open(dir.path(), 1 << 20).unwrap();
-        let (first, second, third) = (store.fresh().unwrap(), store.fresh().unwrap(), store.fresh().unwrap());
-        let path = |fresh: &Fresh| dir.path().join(fresh.generation().to_string());
-        store.swap(second.generation(), State::open(second.engine.clone()).unwrap()).unwrap();
-        assert!(!path(&first).exists() && path(&second).exists() && path(&third).exists());
-        let late = store.swap(first.generation(), State::open(first.engine.clone()).unwrap());
-        assert!(late.is_err(), "what is gone is not put in use");
-        drop((first, second, third, store));
-        let store = StateStore::open(dir.path(), 1 << 20).unwrap();
-        assert_eq!(store.current.read().0, 3);
-    }
 }

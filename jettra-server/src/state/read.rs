@@ -43,6 +43,11 @@ pub struct CollectionStats {
 }
 
 impl State {
+    /// Whether a read now would wait for something long, so that it belongs on a thread that may block.
+    pub fn is_busy(&self) -> bool {
+        self.engine().is_busy()
+    }
+
     /// A document, or `None` where it, its collection or its database is not there.
     pub fn get(&self, db: &DatabaseName, col: &CollectionName, id: &DocumentId) -> Result<Option<Doc>, Halt> {
         let Some(collection) = self.view().core.catalog.collection(db.as_str(), col.as_str()) else {

@@ -139,6 +139,8 @@ impl Iterator for Export {
 
 /// Bytes of records that are gathered into one batch.
 const BATCH_BYTES: usize = 1 << 20;
+/// Bytes written before they are made durable.
+const VOLATILE_BYTES: usize = 64 << 20;
 
 /// Fills an empty engine from the records of a snapshot.
 ///
@@ -146,6 +148,8 @@ const BATCH_BYTES: usize = 1 << 20;
 pub struct Importer {
     engine: Arc<dyn Engine>,
     batch: Batch,
+    /// Bytes written since the last durable point.
+    volatile: usize,
     meta: Vec<Pair>,
     stated: BTreeMap<u64, Stats>,
     counted: BTreeMap<u64, Stats>,
@@ -158,7 +162,7 @@ impl Importer {
             return Err(Halt::Misuse { what: "a snapshot is installed into a store that is not empty".to_owned() });
         }
         let (batch, meta) = (Batch::default(), Vec::new());
-        Ok(Importer { engine, batch, meta, stated: BTreeMap::new(), counted: BTreeMap::new() })
+        Ok(Importer { engine, batch, volatile: 0, meta, stated: BTreeMap::new(), counted: BTreeMap::new() })
     }
 
     /// Takes one record.
@@ -186,7 +190,13 @@ impl Importer {
         }
         self.batch.put(key.to_vec(), value);
         if self.batch.size() >= BATCH_BYTES {
+            self.volatile += self.batch.size();
             self.engine.apply(std::mem::take(&mut self.batch))?;
+        }
+        // What is not durable stays in memory.
+        if self.volatile >= VOLATILE_BYTES {
+            self.volatile = 0;
+            self.engine.durable_point()?;
         }
         Ok(())
     }

@@ -180,6 +180,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What the store tells about itself.
     fn status(&self) -> Result<EngineStatus>;
+
+    /// Whether a call now would wait for something long, so that it belongs on a thread that may block.
+    fn is_busy(&self) -> bool {
+        false
+    }
 }
 
 impl dyn Engine {

@@ -190,6 +190,11 @@ impl Drop for SledEngine {
 }
 
 impl Engine for SledEngine {
+    fn is_busy(&self) -> bool {
+        // Being opened again.
+        self.handles.try_read().is_none()
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         self.with("get", |tree| match tree.get(key)? {
             Some(stored) => whole(tree, key, &stored),

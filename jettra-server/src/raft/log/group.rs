@@ -124,6 +124,6 @@ fn tell(group: Vec<Waiting>, shared: &Shared, result: &io::Result<()>) {
     }
     for Waiting { done, asked, .. } in group {
         metrics::histogram!("jettra_log_append_seconds").record(asked.elapsed().as_secs_f64());
-        done.io_completed(result.as_ref().map(|()| ()).map_err(|e| io::Error::new(e.kind(), e.to_string())));
+        done.io_completed(result.as_ref().copied().map_err(|e| io::Error::new(e.kind(), e.to_string())));
     }
 }

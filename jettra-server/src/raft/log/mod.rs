@@ -347,8 +347,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         if last_of(log) < Some(committed) || known.committed() >= Some(&StoredLogId(committed)) {
             return Ok(());
         }
-        log.commit(StoredLogId(committed))?;
-        log.flush(false, None)
+        // No flush of its own: the next append takes it along.
+        log.commit(StoredLogId(committed)).map(drop)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
@@ -393,7 +393,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         self.shared.recent.lock().cut(next);
         tracing::info!(dir = %self.shared.dir.display(), next, "cutting off log entries that conflict with the leader's");
-        self.synced(|log| log.truncate(next).map(drop)).await
+        self.synced(|log| log.truncate(next).map(drop)).await?;
+        // The sync took all before the cut along.
+        self.shared.durable.send_modify(|durable| durable.last = durable.last.max(last));
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {

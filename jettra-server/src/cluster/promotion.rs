@@ -1,0 +1,66 @@
+//! The leader makes learners voters once they have caught up, and finishes changes of membership that
+//! another leader left between their two steps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::membership::{CAUGHT_UP, heard_within, lag};
+use super::{Cluster, Stop};
+use crate::raft::{Consensus, Picture, ServerState};
+
+/// Between two looks at learners.
+const EVERY: Duration = Duration::from_millis(50);
+/// Between two looks where there is nothing to do; a change of membership or leader ends it early.
+const IDLE: Duration = Duration::from_millis(500);
+/// A learner not heard for so long is not promoted: its vote would be needed and not come.
+const HEARD: Duration = Duration::from_secs(1);
+/// How often in a row a learner must be found ready.
+const IN_A_ROW: u32 = 2;
+/// How long one change may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs on every node; acts where it leads.
+pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
+    let mut stopped = cluster.stopped();
+    let mut ready: HashMap<u64, u32> = HashMap::new();
+    loop {
+        let picture = consensus.picture();
+        let learners: Vec<u64> = if picture.state == ServerState::Leader { picture.learners() } else { Vec::new() };
+        ready.retain(|id, _| learners.contains(id));
+        let busy = !learners.is_empty() || picture.is_joint();
+        tokio::select! {
+            () = async { if busy { tokio::time::sleep(EVERY).await } else { consensus.changed(IDLE).await } } => {}
+            _ = stopped.wait_for(|s| *s != Stop::Running) => return,
+        }
+        if picture.state != ServerState::Leader || !busy {
+            continue;
+        }
+        for id in learners {
+            let times = ready.entry(id).or_insert(0);
+            *times = if is_ready(&picture, id) { *times + 1 } else { 0 };
+        }
+        // A change that is under way goes first.
+        let Ok(_queue) = cluster.changes.try_lock() else { continue };
+        if consensus.picture().is_joint() {
+            if let Err(e) = consensus.finish_change(LIMIT).await {
+                tracing::info!(error = %e, "a change of membership is still between its steps");
+            }
+            continue;
+        }
+        let Some(id) = ready.iter().find(|(_, times)| **times >= IN_A_ROW).map(|(id, _)| *id) else { continue };
+        // It may have gone since it was looked at.
+        if is_ready(&consensus.picture(), id) {
+            match consensus.promote(id, LIMIT).await {
+                Ok(()) => tracing::info!(raft_id = id, "a learner has caught up and votes now"),
+                Err(e) => tracing::info!(raft_id = id, error = %e, "a learner was not promoted, trying again"),
+            }
+        }
+        ready.remove(&id);
+    }
+}
+
+/// Whether a learner has something of the log, is heard, and has no lag to speak of.
+fn is_ready(picture: &Picture, id: u64) -> bool {
+    heard_within(picture, id, HEARD) && lag(picture, id).is_some_and(|lag| lag <= CAUGHT_UP)
+}
