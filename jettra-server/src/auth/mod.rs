@@ -267,7 +267,13 @@ impl Auth {
         let user =
             NewUser { name: name.to_owned(), role, password_hash: hash(new).await?, databases: vec!["*".to_owned()] };
         let op = Op::SetUser { user, only_if_no_admin: protected };
-        self.cluster.write(call, &Command::new(op)).await?.outcome.into_result().map(drop)
+        let done = self.cluster.write(call, &Command::new(op)).await?;
+        done.outcome.into_result()?;
+        // So that the next request here may use it; if this takes long it is set all the same.
+        if let Some(consensus) = self.cluster.running() {
+            consensus.wait_applied(done.index, call.left()).await;
+        }
+        Ok(())
     }
 
     /// Sets the configured administrator password, where no administrator has one yet.
