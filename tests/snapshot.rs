@@ -163,10 +163,10 @@ async fn a_new_node_and_one_that_was_away_are_brought_up_by_snapshot() {
     let leader = cluster.leader().await;
     assert_eq!(leader, 0);
     cluster.nodes[0].post("/api/change-password", r#"{"newPassword":"x y z"}"#).await.ok();
-    for node in &mut cluster.nodes {
-        node.authorize("Basic YWRtaW46eCB5IHo=");
-    }
     let login = cluster.nodes[0].post("/api/login", r#"{"username":"admin","password":"x y z"}"#).await.ok();
+    for node in &mut cluster.nodes {
+        node.authorize(login["token"].as_str().unwrap());
+    }
     let once = async |node: &Node| {
         let request = node.request("POST", "/api/doc?db=shop&col=once").header("Idempotency-Key", "the only one");
         node.send(request.body(r#"{"said":"once"}"#)).await.ok()
@@ -174,7 +174,7 @@ async fn a_new_node_and_one_that_was_away_are_brought_up_by_snapshot() {
     let first_answer = once(&cluster.nodes[0]).await;
     cluster.nodes[0].post("/api/dbs", r#"{"name":"shop"}"#).await.ok();
     cluster.nodes[0].post("/api/cols", r#"{"database":"shop","collection":"empty"}"#).await.ok();
-    write_documents(&cluster.nodes[0], "first", 800).await;
+    write_documents(&cluster.nodes[0], "first", 600).await;
     write_megabytes(&cluster.nodes[0], "first", 4).await;
     purged_beyond(&cluster.nodes[0], 1_100).await;
 
@@ -190,7 +190,7 @@ async fn a_new_node_and_one_that_was_away_are_brought_up_by_snapshot() {
     cluster.nodes[1].kill();
     let missed = figure(&cluster.nodes[0], "jettra_raft_applied_index").await.unwrap();
     let before = snapshots(&cluster.nodes[1]);
-    write_documents(&cluster.nodes[0], "second", 800).await;
+    write_documents(&cluster.nodes[0], "second", 600).await;
     cluster.nodes[0].put("/api/doc?db=shop&col=orders&id=first-00000", r#"{"n":0,"state":"later"}"#).await.ok();
     purged_beyond(&cluster.nodes[0], missed + 1_100).await;
     cluster.nodes[1].start().await;
@@ -250,7 +250,7 @@ fn generation(node: &Node) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_breaks_off_is_begun_again() {
     let mut cluster = all_but_one_of(3).await;
-    write_documents(&cluster.nodes[0], "first", 700).await;
+    write_documents(&cluster.nodes[0], "first", 600).await;
     write_megabytes(&cluster.nodes[0], "first", 24).await;
     purged_beyond(&cluster.nodes[0], 1_100).await;
 
@@ -294,7 +294,7 @@ async fn a_snapshot_that_breaks_off_is_begun_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_that_hangs_is_replaced_by_the_next_leader() {
     let mut cluster = all_but_one_of(4).await;
-    write_documents(&cluster.nodes[0], "first", 700).await;
+    write_documents(&cluster.nodes[0], "first", 600).await;
     write_megabytes(&cluster.nodes[0], "first", 24).await;
     for place in 0..3 {
         purged_beyond(&cluster.nodes[place], 1_100).await;
