@@ -3,12 +3,10 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Cluster, Http, LIMIT, Node, SECOND, eventually};
-use reqwest::Method;
+use common::{Cluster, LIMIT, Node, SECOND, eventually};
 use serde_json::{Value, json};
 
 /// Log entries kept behind a durable point.
@@ -40,34 +38,23 @@ fn text(kilobytes: usize) -> String {
 
 /// Writes one document an entry, each replaced once: so each has a version. Every tenth is deleted.
 async fn write_documents(node: &Node, run: &str, count: usize) {
-    let next = Arc::new(AtomicUsize::new(0));
-    let url = node.url();
-    let writers = (0..24).map(|_| {
-        let (next, url, run) = (next.clone(), url.clone(), run.to_owned());
-        tokio::spawn(async move {
-            let http = Http::new(LIMIT);
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    return;
-                }
-                let id = format!("{run}-{number:05}");
-                let document = format!("{url}/api/doc?db=shop&col=orders&id={id}");
-                for state in 0..2 {
-                    let body = json!({ "n": number, "state": state, "text": text(1) }).to_string();
-                    let answer = http.request(Method::PUT, &document).body(body).send().await.unwrap();
-                    assert_eq!(answer.status().as_u16(), 200, "{}", answer.text().await.unwrap());
-                }
-                if number % 10 == 9 {
-                    let answer = http.request(Method::DELETE, &document).send().await.unwrap();
-                    assert_eq!(answer.status().as_u16(), 200);
-                }
+    let next = AtomicUsize::new(0);
+    let write = async || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return;
             }
-        })
-    });
-    for writer in futures_util::future::join_all(writers).await {
-        writer.unwrap();
-    }
+            let document = format!("/api/doc?db=shop&col=orders&id={run}-{number:05}");
+            for state in 0..2 {
+                node.put(&document, json!({ "n": number, "state": state, "text": text(1) })).await.ok();
+            }
+            if number % 10 == 9 {
+                node.delete(&document).await.ok();
+            }
+        }
+    };
+    futures_util::future::join_all((0..24).map(|_| write())).await;
 }
 
 /// Writes megabytes of documents, a megabyte an entry.
@@ -117,7 +104,7 @@ async fn everything(node: &Node, at_least: u64) -> Vec<(String, String)> {
     };
     look(format!("/api/dbs?{local}")).await.ok();
     look(format!("/api/dbs/shop/cols?{local}")).await.ok();
-    for collection in ["orders", "large", "empty", "nothing"] {
+    for collection in ["orders", "large", "once", "empty", "nothing"] {
         look(format!("/api/count?db=shop&col={collection}&{local}")).await.ok();
         look(format!("/api/query?db=shop&col={collection}&limit=0&{local}")).await.ok();
     }
@@ -175,9 +162,19 @@ async fn a_new_node_and_one_that_was_away_are_brought_up_by_snapshot() {
     let mut cluster = all_but_one_of(3).await;
     let leader = cluster.leader().await;
     assert_eq!(leader, 0);
+    cluster.nodes[0].post("/api/change-password", r#"{"newPassword":"x y z"}"#).await.ok();
+    let login = cluster.nodes[0].post("/api/login", r#"{"username":"admin","password":"x y z"}"#).await.ok();
+    for node in &mut cluster.nodes {
+        node.authorize(login["token"].as_str().unwrap());
+    }
+    let once = async |node: &Node| {
+        let request = node.request("POST", "/api/doc?db=shop&col=once").header("Idempotency-Key", "the only one");
+        node.send(request.body(r#"{"said":"once"}"#)).await.ok()
+    };
+    let first_answer = once(&cluster.nodes[0]).await;
     cluster.nodes[0].post("/api/dbs", r#"{"name":"shop"}"#).await.ok();
     cluster.nodes[0].post("/api/cols", r#"{"database":"shop","collection":"empty"}"#).await.ok();
-    write_documents(&cluster.nodes[0], "first", 800).await;
+    write_documents(&cluster.nodes[0], "first", 600).await;
     write_megabytes(&cluster.nodes[0], "first", 4).await;
     purged_beyond(&cluster.nodes[0], 1_100).await;
 
@@ -193,7 +190,7 @@ async fn a_new_node_and_one_that_was_away_are_brought_up_by_snapshot() {
     cluster.nodes[1].kill();
     let missed = figure(&cluster.nodes[0], "jettra_raft_applied_index").await.unwrap();
     let before = snapshots(&cluster.nodes[1]);
-    write_documents(&cluster.nodes[0], "second", 800).await;
+    write_documents(&cluster.nodes[0], "second", 600).await;
     cluster.nodes[0].put("/api/doc?db=shop&col=orders&id=first-00000", r#"{"n":0,"state":"later"}"#).await.ok();
     purged_beyond(&cluster.nodes[0], missed + 1_100).await;
     cluster.nodes[1].start().await;
@@ -217,6 +214,13 @@ async fn a_new_node_and_one_that_was_away_are_brought_up_by_snapshot() {
         })
         .await;
         write_documents(&cluster.nodes[place], &format!("led-by-{place}"), 20).await;
+        // It knows what had been written under which key, and who may use it.
+        assert_eq!(once(&cluster.nodes[place]).await, first_answer);
+        let anonymous = cluster.nodes[place].anonymous("GET", "/api/dbs");
+        cluster.nodes[place].send(anonymous).await.error("unauthorized");
+        let token = cluster.nodes[place].anonymous("GET", "/api/dbs");
+        let token = token.header("Authorization", login["token"].as_str().unwrap());
+        cluster.nodes[place].send(token).await.ok();
     }
     all_alike(&cluster).await;
 }
@@ -246,7 +250,7 @@ fn generation(node: &Node) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_breaks_off_is_begun_again() {
     let mut cluster = all_but_one_of(3).await;
-    write_documents(&cluster.nodes[0], "first", 700).await;
+    write_documents(&cluster.nodes[0], "first", 600).await;
     write_megabytes(&cluster.nodes[0], "first", 24).await;
     purged_beyond(&cluster.nodes[0], 1_100).await;
 
@@ -290,7 +294,7 @@ async fn a_snapshot_that_breaks_off_is_begun_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_that_hangs_is_replaced_by_the_next_leader() {
     let mut cluster = all_but_one_of(4).await;
-    write_documents(&cluster.nodes[0], "first", 700).await;
+    write_documents(&cluster.nodes[0], "first", 600).await;
     write_megabytes(&cluster.nodes[0], "first", 24).await;
     for place in 0..3 {
         purged_beyond(&cluster.nodes[place], 1_100).await;
@@ -304,7 +308,16 @@ async fn a_sender_that_hangs_is_replaced_by_the_next_leader() {
     assert_eq!(generation(&cluster.nodes[3]), 1, "the snapshot was in before the leader hung");
 
     // While the first one's stream is still open, the next leader sends its own.
-    let new = cluster.leader_other_than(0).await;
+    // Those that vote agree; the new node cannot say anything yet.
+    let new = eventually(LIMIT, "another leader is known", async || {
+        let mut leaders = Vec::new();
+        for node in &cluster.nodes[1..3] {
+            leaders.push(node.try_get("/api/cluster").await?.success()?["leaderId"].clone());
+        }
+        let place = cluster.nodes[1..3].iter().position(|node| leaders.iter().all(|leader| *leader == node.id));
+        place.map(|place| place + 1).ok_or_else(|| format!("{leaders:?}"))
+    })
+    .await;
     write_documents(&cluster.nodes[new], "second", 50).await;
     eventually(2 * LIMIT, "the new node votes", async || {
         let view = cluster.nodes[new].try_get("/api/cluster").await?.success()?;

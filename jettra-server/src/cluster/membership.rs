@@ -295,7 +295,7 @@ impl Cluster {
 
     /// The secret, if it may be handed to a node that has none.
     fn secret_to_hand(&self, url: &str) -> Result<Secret> {
-        self.secret().filter(|_| *self.secret_is_ours.read()).ok_or_else(|| {
+        self.secret().filter(|_| self.hands_out_secret()).ok_or_else(|| {
             Error::forbidden(format!(
                 "{url} has no cluster secret and this cluster's was configured: set the same ClusterSecret there"
             ))

@@ -311,6 +311,11 @@ impl Cluster {
         self.secret.read().clone()
     }
 
+    /// Whether the secret was made by the cluster, so that it may go to nodes of the same user.
+    pub fn hands_out_secret(&self) -> bool {
+        *self.secret_is_ours.read()
+    }
+
     /// This node as Raft's membership carries it.
     pub fn member(&self) -> Member {
         let identity = self.identity.read();
