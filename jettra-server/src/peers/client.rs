@@ -183,40 +183,8 @@ impl Peer {
     async fn call_once(&self, path: &str, body: Bytes) -> std::result::Result<Bytes, PeerError> {
         let session = self.session().await?;
         let sequence = session.sequence.fetch_add(1, Ordering::Relaxed);
-        let header = format!("{};{sequence};{}", session.name, session.key.call(path, sequence, &body));
-        let response = self
-            .peers
-            .http
-            .post(format!("{}{path}", self.target.url))
-            .header("content-type", "application/json")
-            .header(PEER_HEADER, header)
-            .body(body)
-            .send()
-            .await
-            .map_err(|e| self.transport(&e))?;
-        let status = response.status().as_u16();
-        let mac = response.headers().get(PEER_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-        let answer = read_bounded(response, ANSWER_BYTES).await.map_err(|e| self.no_answer(e))?;
-        // A refusal because of the session cannot be signed with its key; it does no harm either.
-        let signed = same(&session.key.answer(status, sequence, &answer), &mac);
-        match status {
-            200 if signed => Ok(answer),
-            200 => Err(self.no_answer("an answer that is not signed".to_owned())),
-            _ => {
-                let Ok(body) = serde_json::from_slice::<ErrorBody>(&answer) else {
-                    return Err(self.no_answer(format!("HTTP status {status}")));
-                };
-                let error = Error::from(body);
-                // Who cannot sign may tell of a session that is gone or of too much work, which begins nothing.
-                if !signed && error.detail("session").is_none() && error.code() != ErrorCode::Busy {
-                    return Err(self.no_answer(format!("an error that is not signed: {error}")));
-                }
-                if let Some(index) = error.detail("removed").and_then(serde_json::Value::as_u64).filter(|_| signed) {
-                    self.peers.note_removed(index);
-                }
-                Err(PeerError::Refused(error))
-            }
-        }
+        let mac = session.key.call(path, sequence, &body);
+        self.send(&session, sequence, path, &mac, body.into()).await
     }
 
     /// Opens a stream to `path`: the first part of the body is signed as a call, each chunk by itself.
@@ -231,28 +199,55 @@ impl Peer {
     ) -> std::result::Result<Bytes, PeerError> {
         let session = self.session().await?;
         let sequence = session.sequence.fetch_add(1, Ordering::Relaxed);
-        let header = format!("{};{sequence};{}", session.name, session.key.call(path, sequence, head));
+        let mac = session.key.call(path, sequence, head);
+        let body = body(session.key.clone(), sequence);
+        let sent = self.send(&session, sequence, path, &mac, body).await;
+        if let Err(PeerError::Refused(e)) = &sent
+            && e.detail("session").is_some()
+        {
+            *self.session.lock().await = None;
+        }
+        sent
+    }
+
+    /// Sends a signed call and checks who signed the answer.
+    async fn send(
+        &self,
+        session: &Session,
+        sequence: u64,
+        path: &str,
+        mac: &str,
+        body: reqwest::Body,
+    ) -> std::result::Result<Bytes, PeerError> {
         let response = self
             .peers
             .http
             .post(format!("{}{path}", self.target.url))
-            .header("content-type", "application/octet-stream")
-            .header(PEER_HEADER, header)
-            .body(body(session.key.clone(), sequence))
+            .header("content-type", "application/json")
+            .header(PEER_HEADER, format!("{};{sequence};{mac}", session.name))
+            .body(body)
             .send()
             .await
             .map_err(|e| self.transport(&e))?;
         let status = response.status().as_u16();
         let mac = response.headers().get(PEER_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let answer = read_bounded(response, ANSWER_BYTES).await.map_err(|e| self.no_answer(e))?;
-        if status == 200 && same(&session.key.answer(status, sequence, &answer), &mac) {
-            return Ok(answer);
+        let signed = same(&session.key.answer(status, sequence, &answer), &mac);
+        if status == 200 {
+            return if signed { Ok(answer) } else { Err(self.no_answer("an answer that is not signed".to_owned())) };
         }
-        let error = serde_json::from_slice::<ErrorBody>(&answer).map(Error::from);
-        if error.as_ref().is_ok_and(|e| e.detail("session").is_some()) {
-            *self.session.lock().await = None;
+        let Ok(body) = serde_json::from_slice::<ErrorBody>(&answer) else {
+            return Err(self.no_answer(format!("HTTP status {status}")));
+        };
+        let error = Error::from(body);
+        // Who cannot sign may tell of a session that is gone or of too much work, which begins nothing.
+        if !signed && error.detail("session").is_none() && error.code() != ErrorCode::Busy {
+            return Err(self.no_answer(format!("an error that is not signed: {error}")));
         }
-        Err(error.map_or_else(|_| self.no_answer(format!("HTTP status {status}")), PeerError::Refused))
+        if let Some(index) = error.detail("removed").and_then(serde_json::Value::as_u64).filter(|_| signed) {
+            self.peers.note_removed(index);
+        }
+        Err(PeerError::Refused(error))
     }
 
     /// Asks the node who it is, with proof of the secret where it has one.

@@ -162,10 +162,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
             answer = sent => {
-                let answer = answer.map_err(|e| match rpc_error(e) {
-                    RPCError::Unreachable(e) => StreamingError::Unreachable(e),
-                    other => StreamingError::Network(NetworkError::new(&other)),
-                })?;
+                // Whatever it was: beginning a whole snapshot again at once would not mend it.
+                let answer = answer.map_err(|e| StreamingError::Unreachable(Unreachable::new(&e)))?;
                 serde_json::from_slice(&answer).map_err(|e| StreamingError::Network(NetworkError::new(&e)))
             }
         }
