@@ -273,3 +273,20 @@ async fn a_password_is_asked_for_and_given() {
         assert!(run.ok().contains("_system"), "{given}");
     }
 }
+
+/// The page starts the shell under the name it had before. Where cargo builds elsewhere than in `target`,
+/// the script would build it again, which is no matter for a test.
+#[test]
+fn the_shell_answers_to_its_old_name() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    if !std::path::Path::new(program()).starts_with(root.join("target")) {
+        println!("skipped: the program is not in {}", root.join("target").display());
+        return;
+    }
+    let version = |program: &std::path::Path| {
+        let run = std::process::Command::new(program).arg("--version").output().unwrap();
+        (run.status.success(), String::from_utf8(run.stdout).unwrap())
+    };
+    let old_name = root.join("jettra-shell/target/jettraDBVMShell.jar");
+    assert_eq!(version(&old_name), version(std::path::Path::new(program())));
+}
