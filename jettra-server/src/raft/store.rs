@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -102,16 +103,15 @@ impl StateStore {
     /// I/O errors; the old state stays in use then.
     pub fn swap(&self, mut fresh: Fresh, state: State) -> Result<(), Halt> {
         let generation = fresh.generation;
+        // So that the old state has nothing left to write when its last user lets go of it.
+        self.state().durable_point()?;
         let pointer = self.dir.join("CURRENT");
         crate::files::write(&pointer, generation.to_string().as_bytes()).map_err(|e| halt(&pointer, &e))?;
-        let old = std::mem::replace(&mut *self.current.write(), (generation, state));
-        // Readers may still hold the old state; its files go at the next start at the latest.
+        let (before, old) = std::mem::replace(&mut *self.current.write(), (generation, state));
         drop(old);
         fresh.engine = None;
         fresh.path = PathBuf::new();
-        if let Err(e) = remove_others(&self.dir, generation) {
-            tracing::warn!(error = %e, "the state before the snapshot could not be removed; it goes at the next start");
-        }
+        remove_later(self.dir.join(before.to_string()));
         Ok(())
     }
 
@@ -143,6 +143,20 @@ impl Drop for Fresh {
     }
 }
 
+/// Readers, the reclaimer or a durable point may still be at work in the state that was in use.
+/// A query may take ten minutes.
+const STILL_USED: Duration = Duration::from_secs(15 * 60);
+
+/// Removes what was in use before, once nobody works in it; else it goes at the next start.
+fn remove_later(path: PathBuf) {
+    std::thread::spawn(move || {
+        std::thread::sleep(STILL_USED);
+        if let Err(e) = std::fs::remove_dir_all(&path) {
+            tracing::warn!(path = %path.display(), error = %e, "the state before the snapshot could not be removed; it goes at the next start");
+        }
+    });
+}
+
 /// The numbers of the engines in `dir`, ascending.
 fn generations(dir: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
@@ -153,7 +167,7 @@ fn generations(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
-/// Nobody imports while this runs: at the start, or at the end of the one import.
+/// At the start, when nothing is in use yet.
 fn remove_others(dir: &Path, generation: u64) -> io::Result<()> {
     for number in generations(dir)?.into_iter().filter(|n| *n != generation) {
         std::fs::remove_dir_all(dir.join(number.to_string()))?;
