@@ -41,7 +41,7 @@ async fn kill_9_of_the_leader_under_writing_clients() {
     let mut cluster = Cluster::start(3).await;
     let mut outages = Vec::new();
     let mut all = Vec::new();
-    for round in 0..5 {
+    for round in 0..10 {
         let writers = Writers::start(&cluster, CLIENTS, &format!("kill-{round}"));
         let leader = cluster.leader().await;
         let before = under_load(&cluster.nodes[leader], all.len() as u64 + 200).await;
