@@ -38,6 +38,9 @@ async fn the_pages_cluster() -> Cluster {
 async fn curl_post(to: &Node, call: &str, about: &Node) -> Value {
     let body = format!(r#"{{"url": "{}"}}"#, about.url());
     let answer = curl(&["-X", "POST", &format!("{}/api/cluster/{call}", to.url()), "-d", &body]).await;
+    // Old clients look for fields where they have always stood.
+    assert!(answer.starts_with(r#"{"status":"#), "{answer}");
+    assert!(call != "register" || answer.contains(&format!(r#""url":"{}","status":"#, about.url())), "{answer}");
     serde_json::from_str(&answer).unwrap_or_else(|_| panic!("not JSON: {answer}"))
 }
 

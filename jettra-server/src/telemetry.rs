@@ -8,7 +8,7 @@ use crate::config::LogFormat;
 
 /// What is quieter than the configured level unless it is named there: the libraries under us tell
 /// of every heartbeat.
-const QUIET: &str = "openraft=warn,raft_log=warn,chunked_wal=warn,sled=warn,hyper=warn,hyper_util=warn,reqwest=warn,h2=warn,rustls=warn";
+const QUIET: &str = "openraft=error,raft_log=warn,chunked_wal=warn,sled=warn,hyper=warn,hyper_util=warn,reqwest=warn,h2=warn,rustls=warn";
 
 /// Sends this process's events to standard error. `level` is a level or a list of directives; a
 /// directive for a library counts more than our quiet default for it.

@@ -24,7 +24,7 @@ use self::token::Renewals;
 use crate::cluster::{Call, Cluster};
 use crate::error::{Error, Result};
 use crate::state::{Command, NewUser, Op, State};
-use jettra_client::wire::LoginAnswer;
+use jettra_client::wire::{ErrorCode, LoginAnswer};
 
 /// The administrator's name.
 pub const ADMIN: &str = "admin";
@@ -148,12 +148,12 @@ impl Auth {
                 // It may have been away when a password was set.
                 None if is_member => {
                     let caught_up = self.cluster.catch_up_once(&Call::internal(Duration::from_secs(5))).await;
-                    caught_up.map_err(|e| {
-                        let why = e.message();
-                        Error::new(
-                            e.code(),
-                            format!("since its start this node has not learned whether there is a password: {why}"),
-                        )
+                    caught_up.map_err(|e| match e.code() {
+                        ErrorCode::NoLeader => Error::no_leader(format!(
+                            "since its start this node has not learned whether there is a password: {}",
+                            e.message()
+                        )),
+                        _ => e,
                     })?;
                 }
                 None => {}

@@ -14,10 +14,10 @@ use crate::state::{MemberDoc, NodeChange, NodeName, Op};
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(500);
 /// A node that was asked to stop is INACTIVE for so long at least, though it may still be heard.
-const STOPPING: Duration = Duration::from_secs(8);
+const STOPPING: Duration = Duration::from_secs(6);
 
 /// A node that was asked to stop and is silent for so long has stopped.
-const GONE: Duration = Duration::from_millis(700);
+const GONE: Duration = Duration::from_millis(300);
 
 /// The nodes that were asked to stop lately, and when.
 pub type Stopping = HashMap<u64, Instant>;
@@ -77,6 +77,9 @@ fn updates(picture: &Picture, docs: &[MemberDoc], leads_for: Duration, stopping:
         };
         if role != doc.role || status != doc.status {
             let Ok(id) = NodeName::parse(&doc.id) else { continue };
+            if status != doc.status {
+                tracing::info!(node = doc.id, %status, silence = ?silence, "a member's status changed");
+            }
             changed.push(NodeChange {
                 id,
                 role: (role != doc.role).then_some(role),

@@ -173,8 +173,8 @@ fn keys_are_case_sensitive_and_unknown_ones_are_named() {
     assert_eq!(
         loaded.warnings,
         [
-            r#"unknown key "Colour" in config.json is ignored: see --help for the keys"#,
             r#"unknown key "port" in config.json is ignored: did you mean "Port"?"#,
+            r#"unknown key "Colour" in config.json is ignored: see --help for the keys"#,
         ]
     );
 }
