@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::api::{App, server};
-use crate::auth::Auth;
+use crate::auth::{Auth, host_of};
 use crate::cluster::identity::{Identity, Membership};
 use crate::cluster::{Call, Cluster, Options, Stop};
 use crate::config::Config;
@@ -58,7 +58,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let Prepared { cluster, prometheus, listener, _lock } = prepared;
     let auth = Auth::new(cluster.clone(), config.admin_password.as_ref().map(|p| p.expose().to_owned()));
     let url = url::Url::parse(cluster.url()).ok();
-    let mut hosts: Vec<String> = config.allowed_hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
+    let mut hosts: Vec<String> = config.allowed_hosts.iter().map(|h| host_of(h).to_ascii_lowercase()).collect();
     hosts.extend(url.and_then(|u| u.host_str().map(str::to_ascii_lowercase)));
     let app = Arc::new(App {
         cluster: cluster.clone(),
@@ -142,6 +142,7 @@ async fn prepare(config: &Config) -> Result<Prepared, String> {
         data_dir: config.data_dir.clone(),
         url: config.advertise_url.as_str().to_owned(),
         distributed: config.distributed,
+        inactive_after: config.inactive_after,
         raft: Settings {
             heartbeat: config.heartbeat,
             election_min: config.election_min,

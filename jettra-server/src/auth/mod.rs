@@ -10,7 +10,7 @@ mod origin;
 mod password;
 mod token;
 
-pub use origin::{Origin, check_host_and_origin};
+pub use origin::{Origin, check_host_and_origin, host_of};
 pub use password::hash;
 
 use std::sync::Arc;

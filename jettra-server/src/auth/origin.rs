@@ -71,7 +71,7 @@ pub fn check_host_and_origin(
 }
 
 /// The host of `host:port`.
-fn host_of(authority: &str) -> &str {
+pub fn host_of(authority: &str) -> &str {
     match authority.rfind(':') {
         Some(at) if authority[at + 1..].bytes().all(|b| b.is_ascii_digit()) && !authority[..at].ends_with(':') => {
             &authority[..at]

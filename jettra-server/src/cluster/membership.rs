@@ -20,8 +20,6 @@ use crate::state::{Answer, Command, MemberDoc, NodeName, Op};
 pub(super) const CAUGHT_UP: u64 = 100;
 /// How long a registration is waited for before it goes on in the background.
 const REGISTER_WAIT: Duration = Duration::from_secs(30);
-/// A voter not heard for so long does not count as active.
-pub(super) const SILENT: Duration = Duration::from_secs(3);
 
 /// A change of membership, as the leader is asked for it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -112,7 +110,7 @@ impl Cluster {
 
     /// What `call` would do, by the same computation that the deed goes by.
     async fn plan(&self, consensus: &Arc<Consensus>, call: ClusterCall) -> Result<Verdict> {
-        let voters = voters(consensus);
+        let voters = voters(consensus, self.options().inactive_after);
         let known = |node: &str| self.find_member(node)?.ok_or_else(|| unknown_node(node));
         match call {
             ClusterCall::Deregister { node, .. } => Ok(judge(&voters, Action::Remove(known(&node)?.raft_id))),
@@ -333,7 +331,7 @@ impl Cluster {
         let Some(doc) = self.find_member(node)? else {
             return Err(unknown_node(node));
         };
-        let verdict = judge(&voters(&consensus), Action::Remove(doc.raft_id));
+        let verdict = judge(&voters(&consensus, self.options().inactive_after), Action::Remove(doc.raft_id));
         // The last voter stays even under force: nobody would be left to say so.
         if !verdict.allowed && (!force || verdict.after.voters == 0) {
             return Err(at_risk(&doc, verdict, "deregister"));
@@ -360,7 +358,7 @@ impl Cluster {
         let Some(doc) = self.find_member(node)? else {
             return Err(unknown_node(node));
         };
-        let verdict = judge(&voters(&consensus), Action::Stop(doc.raft_id));
+        let verdict = judge(&voters(&consensus, self.options().inactive_after), Action::Stop(doc.raft_id));
         if !verdict.allowed && !force {
             return Err(at_risk(&doc, verdict, "stop"));
         }
@@ -461,21 +459,16 @@ pub(super) fn lag(picture: &Picture, id: u64) -> Option<u64> {
     picture.matched.get(&id).copied().flatten().map(|matched| picture.last.saturating_sub(matched))
 }
 
-/// Whether the leader has heard `id` lately.
-pub(super) fn is_heard(picture: &Picture, id: u64) -> bool {
-    id == picture.id || heard_within(picture, id, SILENT)
-}
-
 /// Whether the leader has heard the peer `id` within the last `limit`.
 pub(super) fn heard_within(picture: &Picture, id: u64, limit: Duration) -> bool {
     picture.silence.get(&id).is_some_and(|s| s.is_some_and(|s| s < limit))
 }
 
 /// The voters; one that was asked to stop does not count as active, though it may still be heard.
-fn voters(consensus: &Consensus) -> Vec<Voter> {
+fn voters(consensus: &Consensus, silent: Duration) -> Vec<Voter> {
     let (picture, docs) = (consensus.picture(), consensus.state().members());
     let stopped = |id| docs.iter().any(|d| d.raft_id == id && d.status == Status::Inactive);
-    let active = |id| is_heard(&picture, id) && !stopped(id);
+    let active = |id| (id == picture.id || heard_within(&picture, id, silent)) && !stopped(id);
     picture.voters().into_iter().map(|id| Voter { id, active: active(id) }).collect()
 }
 

@@ -47,6 +47,8 @@ pub struct Options {
     pub url: String,
     /// Whether membership calls are open.
     pub distributed: bool,
+    /// The silence after which a member counts as INACTIVE.
+    pub inactive_after: Duration,
     /// Raft's timings and bounds.
     pub raft: Settings,
     /// Bytes of the state's cache.

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use jettra_client::wire::{Role, Status};
 
-use super::membership::SILENT;
 use super::{Cluster, Stop};
 use crate::raft::{Consensus, Picture, ServerState};
 use crate::state::{MemberDoc, NodeChange, NodeName, Op};
@@ -48,7 +47,7 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
         };
         let docs = consensus.state().members();
         let stopping = cluster.stopping_now(&picture);
-        let nodes = updates(&picture, &docs, since.elapsed(), &stopping);
+        let nodes = updates(&picture, &docs, since.elapsed(), &stopping, cluster.options().inactive_after);
         if !nodes.is_empty()
             && let Err(e) = cluster.command(Op::ClusterUpdateNode { nodes }).await
         {
@@ -58,7 +57,13 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
 }
 
 /// What differs between the documents and what the leader sees.
-fn updates(picture: &Picture, docs: &[MemberDoc], leads_for: Duration, stopping: &Stopping) -> Vec<NodeChange> {
+fn updates(
+    picture: &Picture,
+    docs: &[MemberDoc],
+    leads_for: Duration,
+    stopping: &Stopping,
+    silent: Duration,
+) -> Vec<NodeChange> {
     let mut changed = Vec::new();
     for doc in docs {
         let role = if doc.raft_id == picture.id { Role::Leader } else { Role::Follower };
@@ -72,7 +77,7 @@ fn updates(picture: &Picture, docs: &[MemberDoc], leads_for: Duration, stopping:
             now if doc.voter.is_none() => now,
             Status::Inactive if stopping.contains_key(&doc.raft_id) => Status::Inactive,
             Status::Inactive if silence >= GONE => Status::Inactive,
-            _ if silence >= SILENT => Status::Inactive,
+            _ if silence >= silent => Status::Inactive,
             _ => Status::Active,
         };
         if role != doc.role || status != doc.status {

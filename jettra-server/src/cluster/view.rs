@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::Cluster;
-use super::membership::{is_heard, lag};
+use super::membership::{heard_within, lag};
 use super::quorum::Quorum;
 use crate::error::Result;
 use crate::peers::Target;
@@ -184,7 +184,8 @@ impl Cluster {
                 continue;
             }
             // The leader knows who is silent; the others go by the document.
-            let silent = picture.state == ServerState::Leader && !is_heard(&picture, doc.raft_id);
+            let silent = picture.state == ServerState::Leader
+                && !heard_within(&picture, doc.raft_id, self.options().inactive_after);
             if silent || doc.status == Status::Inactive {
                 continue;
             }
