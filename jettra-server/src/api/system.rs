@@ -113,6 +113,7 @@ async fn prometheus(app: &Arc<App>, _: Request) -> Result<Answer> {
         metrics::gauge!("jettra_raft_committed_index").set(number(picture.committed));
         metrics::gauge!("jettra_raft_applied_index").set(number(consensus.applied_index()));
         metrics::gauge!("jettra_raft_durable_index").set(number(picture.snapshot));
+        metrics::gauge!("jettra_log_first_index").set(number(consensus.log().bounds().0));
         metrics::gauge!("jettra_log_disk_bytes").set(number(consensus.log().disk_bytes()));
         for (id, matched) in picture.matched.iter().filter_map(|(id, at)| Some((id, (*at)?))) {
             let peer = picture.member(*id).map_or_else(|| id.to_string(), |m| m.name.clone());
