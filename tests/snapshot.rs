@@ -76,7 +76,7 @@ async fn figure(node: &Node, name: &str) -> Result<u64, String> {
 /// Waits until the node has made everything up to `index` durable in its state, and so purged the log
 /// up to some entries before it.
 async fn purged_beyond(node: &Node, index: u64) {
-    eventually(60 * SECOND, "the log does not reach back any more", async || {
+    eventually(180 * SECOND, "the log does not reach back any more", async || {
         let durable = figure(node, "jettra_raft_durable_index").await?;
         // Purging follows the durable point, in batches and once no replication has the entries in hand.
         let first = figure(node, "jettra_log_first_index").await?;
