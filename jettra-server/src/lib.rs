@@ -5,6 +5,7 @@
 //! Bottom up; a module knows only those above it in this list:
 //!
 //! - [`error`]: the public error, a code from a closed table with a message that says what to do next
+//! - [`feature`]: what the nodes of a cluster have agreed to write
 //! - [`clock`], [`random`], [`files`]: where time and randomness enter; small files that survive a crash
 //! - [`storage`]: bytes: ordered keys, atomic batches, scans, durable points
 //! - [`state`]: documents: the deterministic state machine; command in, outcome out
@@ -28,6 +29,7 @@ pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod error;
+pub mod feature;
 pub mod files;
 pub mod machine;
 pub mod node;

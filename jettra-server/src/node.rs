@@ -209,6 +209,7 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
         begin_cluster(cluster, config).await?;
     }
     let consensus = cluster.open().await?;
+    tokio::spawn(cluster.clone().announce_move(consensus.clone(), peers));
     if cluster.identity().membership.is_some_and(|m| m.raft_id == FIRST) {
         // The first node finishes what a crash during its first start may have left.
         consensus.initialize(cluster.member()).await?;
@@ -231,7 +232,7 @@ async fn begin_cluster(cluster: &Arc<Cluster>, config: &Config) -> Result<(), St
     let membership = Membership { cluster_id: uuid::Uuid::new_v4().to_string(), raft_id: FIRST };
     tracing::info!(cluster = membership.cluster_id, "beginning a new cluster");
     let secret = if config.cluster_secret.is_none() { Some(Secret::random()) } else { None };
-    cluster.adopt(membership, secret).await
+    cluster.adopt(membership, 1, secret).await
 }
 
 /// Gives the cluster its id, its key for tokens and its settings, once, as soon as this node leads.

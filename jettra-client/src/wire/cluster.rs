@@ -64,7 +64,7 @@ impl std::fmt::Display for Status {
 }
 
 /// The answer to `GET /api/cluster`. On a standalone node only `enabled` is there, and false.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterView {
     /// Whether the node is distributed.
@@ -96,6 +96,12 @@ pub struct ClusterView {
     /// How many more voters may fail before writing stops.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_tolerance: Option<u64>,
+    /// The version of the node that answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What the nodes have agreed to write: one number, raised when all run a version that knows more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_level: Option<u64>,
     /// The members, by id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeView>,
@@ -258,6 +264,9 @@ pub struct ChangePlan {
     /// Why, or why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Where it would be refused: what to do first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// How the votes of a cluster stand.

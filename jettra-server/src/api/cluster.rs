@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::answer::Answer;
 use super::request::Request;
@@ -12,6 +12,7 @@ use crate::auth::Role;
 use crate::cluster::{ClusterCall, ClusterRequest};
 use crate::error::{Error, Result};
 use crate::state::names::shown;
+use crate::state::{Command, Op, Settings};
 use jettra_client::wire::ErrorCode;
 
 pub(super) const ROUTES: &[Route] = &[
@@ -19,6 +20,11 @@ pub(super) const ROUTES: &[Route] = &[
     route!(POST "/api/cluster/register", Access::Role(Role::Admin), ["dry_run?"], "makes the node at a URL a member", register),
     route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), ["dry_run?"], "makes a node a member no more", deregister),
     route!(POST "/api/cluster/stop", Access::Role(Role::Admin), ["dry_run?"], "ends a node's process", stop),
+    route!(POST "/api/cluster/pause", Access::Role(Role::Admin), ["dry_run?"], "lets a node lead no more; it stays a member and votes", pause),
+    route!(POST "/api/cluster/resume", Access::Role(Role::Admin), ["dry_run?"], "lets a paused node lead again", resume),
+    route!(POST "/api/cluster/upgrade", Access::Role(Role::Admin), ["dry_run?"], "raises the feature level to what all members support", upgrade),
+    route!(GET "/api/cluster/settings", Access::Role(Role::Admin), ["consistency?"], "the replicated settings", settings),
+    route!(PUT "/api/cluster/settings", Access::Role(Role::Admin), [], "changes those settings that the body names", change_settings),
     route!(POST "/api/cluster/transfer", Access::Role(Role::Admin), ["dry_run?"], "hands leadership to a node", transfer),
     route!(GET "/api/cluster/safe-to-stop", Access::Role(Role::Admin), ["node"], "200 if a node may stop without cost to the majority, else 409", safe_to_stop),
     route!(GET "/api/federated", Access::Role(Role::Reader), [], "the cluster, in the shape that old clients read", federated),
@@ -69,6 +75,42 @@ async fn deregister(app: &Arc<App>, request: Request) -> Result<Answer> {
 async fn stop(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (node, force) = request.json::<Node>()?.named()?;
     run(app, &request, ClusterCall::Stop { node, force }, 15).await
+}
+
+async fn pause(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let (node, _) = request.json::<Node>()?.named()?;
+    run(app, &request, ClusterCall::Pause { node }, 15).await
+}
+
+async fn resume(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let (node, _) = request.json::<Node>()?.named()?;
+    run(app, &request, ClusterCall::Resume { node }, 15).await
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Upgrade {
+    feature_level: Option<u64>,
+}
+
+async fn upgrade(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let body: Upgrade = if request.body.is_empty() { Upgrade { feature_level: None } } else { request.json()? };
+    run(app, &request, ClusterCall::Upgrade { level: body.feature_level }, 15).await
+}
+
+async fn settings(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let index = request.ready_to_read(app).await?;
+    Ok(Answer::json(&*app.cluster.state()?.settings())?.index(index))
+}
+
+async fn change_settings(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let changes: Map<String, Value> = request.json()?;
+    Settings::check(&changes)?;
+    let command = Command { request: request.key()?, op: Op::SetSettings(changes) };
+    let done = app.cluster.write(&request.call, &command).await?;
+    done.outcome.into_result()?;
+    app.cluster.consensus()?.wait_applied(done.index, request.call.left()).await;
+    Ok(Answer::json(&*app.cluster.state()?.settings())?.index(done.index))
 }
 
 async fn safe_to_stop(app: &Arc<App>, request: Request) -> Result<Answer> {

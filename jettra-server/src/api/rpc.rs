@@ -53,6 +53,7 @@ const CALLS: &[&str] = &[
     "forward",
     "read-index",
     "machine",
+    "moved",
     "removed",
     "stop",
     "append",
@@ -247,6 +248,14 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
             let call: Envelope<Value> = parse(&body)?;
             incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
             json_bytes(&cluster.machine().await)
+        }
+        "moved" => {
+            let call: Envelope<Value> = parse(&body)?;
+            incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
+            let url = call.body.get("url").and_then(Value::as_str);
+            let url = url.ok_or_else(|| Error::bad_request("url is missing"))?;
+            cluster.check_move(call.from, url).await?;
+            json_bytes(&json!({"status": "noted"}))
         }
         "removed" => {
             let call: Envelope<Value> = parse(&body)?;

@@ -18,6 +18,9 @@ pub struct Identity {
     pub name: String,
     /// Made once for this data directory: tells a node from another that took its name.
     pub incarnation: String,
+    /// The feature level of what lies in the data directory: see [`crate::feature`].
+    #[serde(default = "first_level", skip_serializing_if = "is_first_level")]
+    pub feature_level: u64,
     /// The cluster it belongs to and its Raft id there; absent while it waits to be registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub membership: Option<Membership>,
@@ -31,6 +34,14 @@ pub struct Membership {
     pub cluster_id: String,
     /// The node's Raft id in it.
     pub raft_id: u64,
+}
+
+fn first_level() -> u64 {
+    1
+}
+
+fn is_first_level(level: &u64) -> bool {
+    *level == 1
 }
 
 /// Where the identity of the node in `data_dir` is kept.
@@ -59,6 +70,8 @@ impl Identity {
                         identity.format
                     )));
                 }
+                let whose = format!("the data directory {}", data_dir.display());
+                crate::feature::check(identity.feature_level, &whose).map_err(invalid)?;
                 Some(identity)
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
@@ -68,6 +81,7 @@ impl Identity {
             format: FORMAT,
             name: configured.map_or_else(|| format!("node-{}", crate::random::hex::<4>()), str::to_owned),
             incarnation: crate::random::hex::<16>(),
+            feature_level: first_level(),
             membership: None,
         });
         if let Some(configured) = configured
@@ -109,6 +123,18 @@ mod tests {
         assert_eq!(Identity::load_or_create(dir.path(), None).unwrap(), made);
         let renamed = Identity::load_or_create(dir.path(), Some("node1")).unwrap();
         assert_eq!((renamed.name.as_str(), &renamed.incarnation), ("node1", &made.incarnation));
+    }
+
+    #[test]
+    fn a_higher_feature_level_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut identity = Identity::load_or_create(dir.path(), None).unwrap();
+        identity.feature_level = crate::feature::LEVEL + 1;
+        identity.store(dir.path()).unwrap();
+        let before = std::fs::read(path(dir.path())).unwrap();
+        let refused = Identity::load_or_create(dir.path(), Some("other")).unwrap_err();
+        assert!(refused.to_string().contains("feature level"), "{refused}");
+        assert_eq!(std::fs::read(path(dir.path())).unwrap(), before);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::identity::Membership;
 use super::{Cluster, Stop};
 use crate::error::{Error, Result};
 use crate::peers::{PeerError, Secret, Target};
-use crate::raft::{Envelope, Member};
+use crate::raft::{Consensus, Envelope, Member};
+use crate::state::MemberDoc;
 
 /// `join`: you are member `raft_id` of the envelope's cluster.
 #[derive(Clone, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct JoinRequest {
     pub raft_id: u64,
     /// Who says so.
     pub leader: Member,
+    /// The cluster's feature level.
+    #[serde(default)]
+    pub feature_level: u64,
     /// The cluster's secret, for a node of the same user that has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
@@ -68,8 +72,9 @@ impl Cluster {
         if !self.options().distributed {
             return Err(Error::conflict("this node is standalone: set \"distributed\": true in its config.json"));
         }
+        crate::feature::check(call.body.feature_level, "the cluster").map_err(Error::conflict)?;
         let secret = call.body.secret.as_deref().and_then(Secret::new);
-        self.adopt(wanted.clone(), secret).await.map_err(Error::internal)?;
+        self.adopt(wanted.clone(), call.body.feature_level.max(1), secret).await.map_err(Error::internal)?;
         tracing::info!(
             cluster = wanted.cluster_id,
             raft_id = wanted.raft_id,
@@ -109,6 +114,58 @@ impl Cluster {
                 _ = stopped.wait_for(|s| *s != Stop::Running) => return,
             }
         }
+    }
+
+    /// A member that is not where it is registered tells the others, until they have registered it where it is. It may
+    /// know others by their documents, or by `peers` where they have moved too.
+    pub async fn announce_move(self: Arc<Self>, consensus: Arc<Consensus>, peers: Vec<String>) {
+        let mut stopped = self.stopped();
+        loop {
+            let docs = consensus.state().members();
+            let registered = |doc: &MemberDoc| doc.raft_id == consensus.id() && doc.url == self.url();
+            if docs.is_empty() || docs.iter().any(registered) {
+                return;
+            }
+            let mut urls: Vec<String> = docs.into_iter().map(|doc| doc.url).chain(peers.iter().cloned()).collect();
+            urls.sort_unstable();
+            urls.dedup();
+            for url in urls.iter().filter(|url| url.as_str() != self.url()) {
+                if let Err(e) = self.tell_move(&consensus, url).await {
+                    tracing::debug!(peer = url, error = %e, "not told yet that this node has moved");
+                }
+            }
+            tokio::select! {
+                _ = tokio::time::sleep(ASK_AGAIN) => {}
+                _ = stopped.wait_for(|s| *s != Stop::Running) => return,
+            }
+        }
+    }
+
+    async fn tell_move(&self, consensus: &Consensus, url: &str) -> std::result::Result<(), PeerError> {
+        let info = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 }).who().await?;
+        let ours = info.cluster_id.as_deref() == Some(consensus.cluster());
+        let Some(raft_id) = info.raft_id.filter(|id| ours && *id != consensus.id()) else { return Ok(()) };
+        // It has just proved who it is, wherever it is registered.
+        self.peers.note_moved(raft_id, url);
+        let peer = self.peers.get(&Target { url: url.to_owned(), raft_id });
+        let (cluster, from) = (consensus.cluster().to_owned(), consensus.id());
+        let call = Envelope { cluster, from, to: raft_id, body: json!({"url": self.url()}) };
+        peer.call_json::<Value>("/raft/rpc/moved", &call, Duration::from_secs(5)).await.map(drop)
+    }
+
+    /// Member `raft_id` says that it is at `url`: it is dialled there, and believed if it proves who it is.
+    ///
+    /// # Errors
+    /// `bad_request` for no URL, `conflict` where another node answers there.
+    pub async fn check_move(&self, raft_id: u64, url: &str) -> Result<()> {
+        let url = super::membership::normalize_url(url)?;
+        let info = self.peers.get(&Target { url: url.clone(), raft_id }).who().await.map_err(Error::from)?;
+        let member = self.members()?.into_iter().find(|doc| doc.raft_id == raft_id);
+        if info.raft_id != Some(raft_id) || member.is_none_or(|doc| doc.incarnation != info.incarnation) {
+            return Err(Error::conflict(format!("another node than member {raft_id} answers at {url}")));
+        }
+        self.peers.note_moved(raft_id, &url);
+        Ok(())
     }
 
     async fn ask_peer(self: &Arc<Self>, url: &str) -> Result<()> {

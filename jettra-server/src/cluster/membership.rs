@@ -1,25 +1,20 @@
-//! Changes of who belongs: computed and carried out by the leader, one at a time.
+//! Changes of who belongs, who may lead and who leads: gathered, computed and carried out by the leader.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jettra_client::wire::{ErrorCode, Status};
+use jettra_client::wire::ErrorCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::join::JoinRequest;
-use super::quorum::{Action, Voter, judge};
+use super::facts::Facts;
+use super::plan::{Action, judge, why_not_lead};
 use super::{Cluster, Verdict};
 use crate::error::{Error, Result};
-use crate::peers::{NodeInfo, Peer, PeerError, RPC_VERSION, Secret, Target};
-use crate::raft::{Consensus, Envelope, Member, NotLeader, Picture, ServerState};
+use crate::peers::{Peer, PeerError, Target};
+use crate::raft::{Consensus, Envelope, NotLeader, ServerState};
 use crate::state::names::shown;
-use crate::state::{Answer, Command, MemberDoc, NodeName, Op};
-
-/// A follower may lag so many entries behind and still be made a voter or be handed leadership.
-pub(super) const CAUGHT_UP: u64 = 100;
-/// How long a registration is waited for before it goes on in the background.
-const REGISTER_WAIT: Duration = Duration::from_secs(30);
+use crate::state::{Answer, Command, MemberDoc, NodeChange, NodeName, Op};
 
 /// A change of membership, as the leader is asked for it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,10 +41,25 @@ pub enum ClusterCall {
         /// Even if writing stops then.
         force: bool,
     },
+    /// Let a node lead no more.
+    Pause {
+        /// Its id or URL.
+        node: String,
+    },
+    /// Let a paused node lead again.
+    Resume {
+        /// Its id or URL.
+        node: String,
+    },
     /// Hand leadership to a node.
     Transfer {
         /// Its id or URL.
         node: String,
+    },
+    /// Raise the feature level.
+    Upgrade {
+        /// To what; to the highest that all members support, where nothing is said.
+        level: Option<u64>,
     },
 }
 
@@ -60,7 +70,10 @@ impl ClusterCall {
             ClusterCall::Register { .. } => "register",
             ClusterCall::Deregister { .. } => "deregister",
             ClusterCall::Stop { .. } => "stop",
+            ClusterCall::Pause { .. } => "pause",
+            ClusterCall::Resume { .. } => "resume",
             ClusterCall::Transfer { .. } => "transfer",
+            ClusterCall::Upgrade { .. } => "upgrade",
         }
     }
 }
@@ -76,7 +89,7 @@ pub struct ClusterRequest {
 }
 
 /// An answer, or who leads.
-type Attempt = Result<std::result::Result<Value, NotLeader>>;
+pub(super) type Attempt = Result<std::result::Result<Value, NotLeader>>;
 
 impl Cluster {
     /// Carries out `request` where this node leads.
@@ -96,6 +109,9 @@ impl Cluster {
             return Ok(Err(not));
         }
         tracing::info!(call = request.call.name(), dry_run = request.dry_run, principal, "cluster call");
+        if let (ClusterCall::Upgrade { level }, true) = (&request.call, request.dry_run) {
+            return self.upgrade(&consensus, *level, true).await.map(Ok);
+        }
         if request.dry_run {
             let verdict = self.plan(&consensus, request.call).await?;
             return serde_json::to_value(verdict).map(Ok).map_err(|e| Error::internal(e.to_string()));
@@ -103,221 +119,37 @@ impl Cluster {
         match request.call {
             ClusterCall::Register { url, description } => self.register(consensus, url, description).await.map(Ok),
             ClusterCall::Deregister { node, force } => self.deregister(consensus, &node, force, limit).await,
-            ClusterCall::Stop { node, force } => self.stop_node(consensus, &node, force).await.map(Ok),
-            ClusterCall::Transfer { node } => self.transfer_to(&consensus, &node).await.map(Ok),
+            ClusterCall::Stop { node, force } => self.stop_node(consensus, &node, force, limit).await.map(Ok),
+            ClusterCall::Pause { node } => self.pause_node(consensus, &node, limit).await,
+            ClusterCall::Resume { node } => self.resume_node(&consensus, &node, limit).await.map(Ok),
+            ClusterCall::Transfer { node } => self.transfer_to(&consensus, &node, limit).await.map(Ok),
+            ClusterCall::Upgrade { level } => self.upgrade(&consensus, level, false).await.map(Ok),
         }
     }
 
     /// What `call` would do, by the same computation that the deed goes by.
     async fn plan(&self, consensus: &Arc<Consensus>, call: ClusterCall) -> Result<Verdict> {
-        let voters = voters(consensus, self.options().inactive_after);
-        let known = |node: &str| self.find_member(node)?.ok_or_else(|| unknown_node(node));
-        match call {
-            ClusterCall::Deregister { node, .. } => Ok(judge(&voters, Action::Remove(known(&node)?.raft_id))),
-            ClusterCall::Stop { node, .. } => Ok(judge(&voters, Action::Stop(known(&node)?.raft_id))),
-            ClusterCall::Transfer { node } => {
-                let (doc, verdict) = (known(&node)?, judge(&voters, Action::Lead));
-                let leads = doc.raft_id == consensus.id();
-                match may_lead(&consensus.picture(), &doc) {
-                    Err(e) if !leads => Ok(verdict.refused(e.message())),
-                    _ => Ok(verdict),
-                }
-            }
-            ClusterCall::Register { url, .. } => {
-                let url = normalize_url(&url)?;
-                if self.find_member(&url)?.is_some_and(|m| m.voter == Some(true)) {
-                    return Ok(judge(&voters, Action::Lead));
-                }
-                let verdict = judge(&voters, Action::Add);
-                match self.ask_joiner(consensus, &url).await {
-                    Ok(_) => Ok(verdict),
-                    Err(e) => Ok(verdict.refused(e.message())),
-                }
-            }
-        }
+        let (node, action): (String, fn(u64) -> Action) = match call {
+            ClusterCall::Deregister { node, .. } => (node, Action::Remove),
+            ClusterCall::Stop { node, .. } => (node, Action::Stop),
+            ClusterCall::Pause { node } => (node, Action::Pause),
+            ClusterCall::Resume { node } => (node, Action::Resume),
+            ClusterCall::Transfer { node } => (node, Action::Lead),
+            ClusterCall::Register { url, .. } => return self.plan_register(consensus, &url).await,
+            ClusterCall::Upgrade { .. } => return Err(Error::internal("an upgrade has a plan of its own")),
+        };
+        Ok(self.judge(consensus, action(self.known_member(&node)?.raft_id)))
     }
 
-    async fn register(
-        self: &Arc<Self>,
-        consensus: Arc<Consensus>,
-        url: String,
-        description: Option<String>,
-    ) -> Result<Value> {
-        let url = normalize_url(&url)?;
-        let node = self.clone();
-        let joining = tokio::spawn(async move {
-            // Only its steps are queued: a node that takes long to catch up holds up nobody.
-            let (name, raft_id) = {
-                let _queue = node.queue(REGISTER_WAIT).await?;
-                node.join_node(&consensus, &url, description).await?
-            };
-            node.wait_for_vote(&consensus, &name, raft_id).await?;
-            node.member_doc(&name)
-        });
-        match tokio::time::timeout(REGISTER_WAIT, joining).await {
-            Ok(done) => {
-                let member = done.map_err(|e| Error::internal(e.to_string()))??;
-                Ok(json!({"status": "registered", "node": self.node_view(&member)?}))
-            }
-            Err(_) => Ok(json!({
-                "status": "joining",
-                "message": "the node is catching up and will vote when it has: watch GET /api/cluster",
-            })),
-        }
-    }
-
-    /// Every step may be repeated: a registration that broke off is finished by the next one.
-    async fn join_node(
-        self: &Arc<Self>,
-        consensus: &Arc<Consensus>,
-        url: &str,
-        description: Option<String>,
-    ) -> Result<(String, u64)> {
-        let info = self.ask_joiner(consensus, url).await?;
-        let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
-        if info.raft_id.is_none() && !stranger.is_proved().await {
-            // Before anything is written: a node that cannot be let in leaves no trace.
-            self.secret_to_hand(url)?;
-        }
-        let op = Op::ClusterRegister {
-            id: NodeName::parse(&info.name)?,
-            url: url.to_owned(),
-            incarnation: info.incarnation.clone(),
-            description,
-        };
-        let raft_id = match self.command(op).await? {
-            Answer::Member { raft_id, .. } => raft_id,
-            other => return Err(Error::internal(format!("registration was answered with {other:?}"))),
-        };
-        if info.raft_id != Some(raft_id) {
-            if info.raft_id.is_some() {
-                self.command(Op::ClusterDeregister { id: NodeName::parse(&info.name)? }).await?;
-                return Err(Error::conflict(format!(
-                    "{url} was a member before and was removed: stop it, remove its data directory, start it and register it again"
-                )));
-            }
-            self.hand_membership(consensus, &stranger, raft_id).await?;
-        }
-        let member = Member { name: info.name.clone(), url: url.to_owned(), incarnation: info.incarnation };
-        let picture = consensus.picture();
-        if picture.member(raft_id).is_none() {
-            consensus.add_learner(raft_id, member, Duration::from_secs(10)).await?;
-        }
-        Ok((info.name, raft_id))
+    /// What `action` would do to the members as they are now.
+    pub(super) fn judge(&self, consensus: &Consensus, action: Action) -> Verdict {
+        judge(&Facts::gather(consensus, self.options().inactive_after), action, self.url())
     }
 
     /// A place in the queue of changes.
-    async fn queue(&self, limit: Duration) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+    pub(super) async fn queue(&self, limit: Duration) -> Result<tokio::sync::MutexGuard<'_, ()>> {
         let place = tokio::time::timeout(limit, self.changes.lock()).await;
         place.map_err(|_| Error::busy("another change of membership is under way: try again in a moment"))
-    }
-
-    /// Who answers at `url`, if it may join.
-    async fn ask_joiner(&self, consensus: &Consensus, url: &str) -> Result<NodeInfo> {
-        if url == self.url() {
-            return Err(Error::conflict(format!("{url} is this node itself, which is a member already")));
-        }
-        let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
-        let info = stranger.who().await.map_err(|e| cannot_register(url, e))?;
-        self.may_join(consensus, url, &info)?;
-        Ok(info)
-    }
-
-    fn may_join(&self, consensus: &Consensus, url: &str, info: &NodeInfo) -> Result<()> {
-        if info.rpc_version != RPC_VERSION {
-            return Err(Error::conflict(format!(
-                "{url} runs version {} whose calls between nodes differ from this node's: run the same version on both",
-                info.version
-            )));
-        }
-        if !info.distributed {
-            return Err(Error::conflict(format!(
-                "{url} is standalone: set \"distributed\": true in its config.json and restart it"
-            )));
-        }
-        let identity = self.identity();
-        if info.incarnation == identity.incarnation {
-            return Err(Error::conflict(format!("{url} is this node itself, which is a member already")));
-        }
-        if let Some(cluster) = &info.cluster_id
-            && cluster != consensus.cluster()
-        {
-            return Err(Error::conflict(format!(
-                "{url} belongs to another cluster ({cluster}): to move it here, stop it, remove its data directory and start it with \"Bootstrap\": false"
-            )));
-        }
-        for member in consensus.state().members() {
-            if member.id == info.name && member.incarnation != info.incarnation {
-                return Err(Error::conflict(format!(
-                    "{url} calls itself {:?} like the member at {}: give it a NodeID of its own; if it is that member \
-                     with a new disk, deregister {:?} first",
-                    info.name, member.url, info.name
-                )));
-            }
-            if member.id == info.name && member.url != url && member.voter.is_some() {
-                return Err(Error::conflict(format!(
-                    "{url} is the member {:?}, which was registered at {}: start it there, or deregister it first",
-                    member.id, member.url
-                )));
-            }
-            if member.url == url && member.id != info.name {
-                return Err(Error::conflict(format!(
-                    "{url} is the URL of the member {:?}: deregister that first",
-                    member.id
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the node which member it is; the secret only to a node that has none and is ours.
-    async fn hand_membership(&self, consensus: &Consensus, peer: &Peer, raft_id: u64) -> Result<()> {
-        let call = Envelope {
-            cluster: consensus.cluster().to_owned(),
-            from: consensus.id(),
-            to: 0,
-            body: JoinRequest { raft_id, leader: self.member(), secret: None },
-        };
-        let limit = Duration::from_secs(10);
-        match peer.call_json::<Value>("/raft/rpc/join", &call, limit).await {
-            Ok(_) => return Ok(()),
-            // It has no secret to open a session with.
-            Err(PeerError::Unproved(_)) => {}
-            Err(e) => return Err(cannot_register(&peer.target().url, e)),
-        }
-        let secret = self.secret_to_hand(&peer.target().url)?;
-        let call = Envelope { body: JoinRequest { secret: Some(secret.reveal().to_owned()), ..call.body }, ..call };
-        let handed: std::result::Result<(Value, _), _> = peer.ask("/raft/rpc/join", &call).await;
-        handed.map(drop).map_err(|e| cannot_register(&peer.target().url, e))
-    }
-
-    /// The secret, if it may be handed to a node that has none.
-    fn secret_to_hand(&self, url: &str) -> Result<Secret> {
-        self.secret().filter(|_| self.hands_out_secret()).ok_or_else(|| {
-            Error::forbidden(format!(
-                "{url} has no cluster secret and this cluster's was configured: set the same ClusterSecret there"
-            ))
-        })
-    }
-
-    /// Waits until the leader has made the learner a voter; see [`super::promotion`].
-    async fn wait_for_vote(&self, consensus: &Consensus, member: &str, raft_id: u64) -> Result<()> {
-        loop {
-            let picture = consensus.picture();
-            if picture.voters().contains(&raft_id) && !picture.is_joint() {
-                return Ok(());
-            }
-            if let Some(not) = not_leading(consensus) {
-                return Err(Error::no_leader(format!(
-                    "leadership moved to {} while the node was joining: it goes on there, see GET /api/cluster",
-                    not.leader.map_or_else(|| "nobody yet".to_owned(), |(_, m)| m.name)
-                )));
-            }
-            if self.find_member(member)?.is_none_or(|m| m.raft_id != raft_id) {
-                return Err(Error::conflict(format!("{member:?} was removed while it was joining")));
-            }
-            consensus.changed(Duration::from_millis(200)).await;
-        }
     }
 
     async fn deregister(
@@ -328,14 +160,8 @@ impl Cluster {
         limit: Duration,
     ) -> Attempt {
         let _queue = self.queue(limit).await?;
-        let Some(doc) = self.find_member(node)? else {
-            return Err(unknown_node(node));
-        };
-        let verdict = judge(&voters(&consensus, self.options().inactive_after), Action::Remove(doc.raft_id));
-        // The last voter stays even under force: nobody would be left to say so.
-        if !verdict.allowed && (!force || verdict.after.voters == 0) {
-            return Err(at_risk(&doc, verdict, "deregister"));
-        }
+        let doc = self.known_member(node)?;
+        self.judge(&consensus, Action::Remove(doc.raft_id)).permit(force)?;
         if doc.raft_id == consensus.id() {
             if !self.hand_over(&consensus, limit.min(Duration::from_secs(5))).await {
                 return Err(Error::conflict(
@@ -354,14 +180,16 @@ impl Cluster {
         Ok(Ok(json!({"status": "deregistered"})))
     }
 
-    async fn stop_node(self: &Arc<Self>, consensus: Arc<Consensus>, node: &str, force: bool) -> Result<Value> {
-        let Some(doc) = self.find_member(node)? else {
-            return Err(unknown_node(node));
-        };
-        let verdict = judge(&voters(&consensus, self.options().inactive_after), Action::Stop(doc.raft_id));
-        if !verdict.allowed && !force {
-            return Err(at_risk(&doc, verdict, "stop"));
-        }
+    async fn stop_node(
+        self: &Arc<Self>,
+        consensus: Arc<Consensus>,
+        node: &str,
+        force: bool,
+        limit: Duration,
+    ) -> Result<Value> {
+        let _queue = self.queue(limit).await?;
+        let doc = self.known_member(node)?;
+        self.judge(&consensus, Action::Stop(doc.raft_id)).permit(force)?;
         self.note_stopping(doc.raft_id);
         self.command(Op::ClusterStop { id: NodeName::parse(&doc.id)? }).await?;
         if doc.raft_id == consensus.id() {
@@ -382,16 +210,45 @@ impl Cluster {
         (peer, Envelope { cluster: consensus.cluster().to_owned(), from, to, body })
     }
 
-    async fn transfer_to(self: &Arc<Self>, consensus: &Arc<Consensus>, node: &str) -> Result<Value> {
-        let Some(doc) = self.find_member(node)? else {
-            return Err(unknown_node(node));
-        };
+    async fn pause_node(self: &Arc<Self>, consensus: Arc<Consensus>, node: &str, limit: Duration) -> Attempt {
+        let _queue = self.queue(limit).await?;
+        let doc = self.known_member(node)?;
+        self.judge(&consensus, Action::Pause(doc.raft_id)).permit(false)?;
+        self.set_paused(&doc, true).await?;
+        if doc.raft_id != consensus.id() {
+            return Ok(Ok(json!({"status": "paused"})));
+        }
+        // A paused node does not lead; who leads next finds it paused already.
+        if !self.hand_over(&consensus, limit.min(Duration::from_secs(5))).await {
+            self.set_paused(&doc, false).await?;
+            return Err(Error::conflict(
+                "this node leads and no other voter could take over: try again when one has caught up, see GET /api/cluster",
+            ));
+        }
+        Ok(Ok(json!({"status": "paused"})))
+    }
+
+    async fn resume_node(self: &Arc<Self>, consensus: &Consensus, node: &str, limit: Duration) -> Result<Value> {
+        let _queue = self.queue(limit).await?;
+        let doc = self.known_member(node)?;
+        self.judge(consensus, Action::Resume(doc.raft_id)).permit(false)?;
+        self.set_paused(&doc, false).await?;
+        Ok(json!({"status": "resumed"}))
+    }
+
+    async fn set_paused(self: &Arc<Self>, doc: &MemberDoc, paused: bool) -> Result<()> {
+        let change = NodeChange { paused: Some(paused), ..NodeChange::of(NodeName::parse(&doc.id)?) };
+        self.command(Op::ClusterUpdateNode { nodes: vec![change] }).await.map(drop)
+    }
+
+    async fn transfer_to(self: &Arc<Self>, consensus: &Arc<Consensus>, node: &str, limit: Duration) -> Result<Value> {
+        let _queue = self.queue(limit).await?;
+        let doc = self.known_member(node)?;
         let done = || json!({"status": "transferred", "leaderId": doc.id});
         if doc.raft_id == consensus.id() {
             return Ok(done());
         }
-        let picture = consensus.picture();
-        may_lead(&picture, &doc)?;
+        self.judge(consensus, Action::Lead(doc.raft_id)).permit(false)?;
         if consensus.transfer(doc.raft_id, Duration::from_secs(5)).await {
             let leader = consensus.picture().leader;
             if leader == Some(doc.raft_id) {
@@ -409,11 +266,12 @@ impl Cluster {
             if picture.state != ServerState::Leader {
                 return true;
             }
-            let docs = consensus.state().members();
-            let best = docs
+            let facts = Facts::gather(consensus, self.options().inactive_after);
+            let best = facts
+                .members
                 .iter()
-                .filter(|d| may_lead(&picture, d).is_ok())
-                .max_by_key(|d| (picture.matched.get(&d.raft_id).copied().flatten(), std::cmp::Reverse(d.raft_id)));
+                .filter(|m| !m.leads && why_not_lead(m).is_none())
+                .min_by_key(|m| (m.lag, m.raft_id));
             let left = deadline.saturating_duration_since(Instant::now());
             match best {
                 Some(best) if consensus.transfer(best.raft_id, left.min(Duration::from_secs(2))).await => return true,
@@ -436,88 +294,22 @@ impl Cluster {
         Ok(members.into_iter().find(|m| m.id == node || url.as_deref() == Some(m.url.as_str())))
     }
 
-    fn member_doc(&self, id: &str) -> Result<MemberDoc> {
-        self.find_member(id)?.ok_or_else(|| Error::conflict(format!("{id:?} was removed while it was joining")))
+    /// The member with this id or URL.
+    fn known_member(&self, node: &str) -> Result<MemberDoc> {
+        self.find_member(node)?.ok_or_else(|| {
+            Error::not_found(format!("no member has the id or URL {}: see GET /api/cluster", shown(node)))
+        })
     }
 }
 
 /// Who leads instead, where this node does not.
-fn not_leading(consensus: &Consensus) -> Option<NotLeader> {
+pub(super) fn not_leading(consensus: &Consensus) -> Option<NotLeader> {
     let picture = consensus.picture();
     if picture.state == ServerState::Leader {
         return None;
     }
     let leader = picture.leader.filter(|id| *id != consensus.id());
     Some(NotLeader { leader: leader.and_then(|id| Some((id, picture.member(id)?.clone()))) })
-}
-
-/// How many entries a peer is behind, as the leader knows.
-pub(super) fn lag(picture: &Picture, id: u64) -> Option<u64> {
-    if id == picture.id {
-        return Some(0);
-    }
-    picture.matched.get(&id).copied().flatten().map(|matched| picture.last.saturating_sub(matched))
-}
-
-/// Whether the leader has heard the peer `id` within the last `limit`.
-pub(super) fn heard_within(picture: &Picture, id: u64, limit: Duration) -> bool {
-    picture.silence.get(&id).is_some_and(|s| s.is_some_and(|s| s < limit))
-}
-
-/// The voters; one that was asked to stop does not count as active, though it may still be heard.
-fn voters(consensus: &Consensus, silent: Duration) -> Vec<Voter> {
-    let (picture, docs) = (consensus.picture(), consensus.state().members());
-    let stopped = |id| docs.iter().any(|d| d.raft_id == id && d.status == Status::Inactive);
-    let active = |id| (id == picture.id || heard_within(&picture, id, silent)) && !stopped(id);
-    picture.voters().into_iter().map(|id| Voter { id, active: active(id) }).collect()
-}
-
-/// Leadership goes only to a voter that is reachable, not paused and has no lag to speak of.
-fn may_lead(picture: &Picture, doc: &MemberDoc) -> Result<()> {
-    let refuse = |why: &str| Err(Error::conflict(format!("{:?} {why}: choose another node", doc.id)));
-    if !picture.voters().contains(&doc.raft_id) || doc.raft_id == picture.id {
-        return refuse("is no other voter");
-    }
-    if doc.status == Status::Paused {
-        return refuse("is paused");
-    }
-    if !heard_within(picture, doc.raft_id, Duration::from_secs(1)) {
-        return refuse("is not heard");
-    }
-    if lag(picture, doc.raft_id).is_none_or(|lag| lag > CAUGHT_UP) {
-        return refuse("is behind");
-    }
-    Ok(())
-}
-
-fn at_risk(doc: &MemberDoc, verdict: Verdict, call: &str) -> Error {
-    let detail = |q| serde_json::to_value(q).unwrap_or_default();
-    Error::new(
-        ErrorCode::QuorumAtRisk,
-        format!(
-            "{:?} stays: {}. Bring the silent nodes back or deregister them first, or repeat the {call} with \"force\":true",
-            doc.id, verdict.reason
-        ),
-    )
-    .with("before", detail(verdict.before))
-    .with("after", detail(verdict.after))
-}
-
-fn unknown_node(node: &str) -> Error {
-    Error::not_found(format!("no member has the id or URL {}: see GET /api/cluster", shown(node)))
-}
-
-fn cannot_register(url: &str, e: PeerError) -> Error {
-    match e {
-        PeerError::Unreachable { why, .. } => Error::bad_request(format!(
-            "nothing answers at {url} ({why}): start the node with \"distributed\": true and register it again"
-        )),
-        PeerError::NoAnswer { why, .. } => {
-            Error::bad_request(format!("{url} does not answer as a JettraDB node ({why}): check the URL"))
-        }
-        PeerError::Unproved(why) => Error::forbidden(why),
-        PeerError::Refused(e) => Error::new(e.code(), format!("{url} refuses: {}", e.message())),
-    }
 }
 
 /// `http://host:port` of a URL; other schemes, paths and credentials are refused.

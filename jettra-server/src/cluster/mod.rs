@@ -2,25 +2,30 @@
 //!
 //! - [`identity`]: who this node is, on disk
 //! - `route`: writes and reads, here or at the leader
-//! - `membership`: register, deregister, stop, transfer: gather → compute → act
-//! - `quorum`: the computing in the middle
+//! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
+//! - `register`: the leader's side of a join, and of a member's move to another URL
+//! - `facts`, `plan`: what is gathered, and the computing in the middle
 //! - `join`: the joining node's side
-//! - `promotion`: how a learner becomes a voter
+//! - `promotion`: how a learner becomes a voter, and broken-off changes are finished
 //! - `roles`: what the leader writes into `_clusternodes`
+//! - `upgrade`: how the feature level is raised
 //! - `view`: what `GET /api/cluster` and `/api/federated` show
 
+mod facts;
 pub mod identity;
 mod join;
 mod membership;
+mod plan;
 mod promotion;
-mod quorum;
+mod register;
 mod roles;
 mod route;
+mod upgrade;
 mod view;
 
 pub use join::JoinRequest;
 pub use membership::{ClusterCall, ClusterRequest};
-pub use quorum::{Quorum, Verdict};
+pub use plan::{Quorum, Verdict};
 pub use route::{Call, Forward, Forwarded, Work};
 
 use std::path::PathBuf;
@@ -336,6 +341,7 @@ impl Cluster {
             cluster_id: identity.membership.as_ref().map(|m| m.cluster_id.clone()),
             raft_id: identity.membership.as_ref().map(|m| m.raft_id),
             distributed: self.options.distributed,
+            feature_level: crate::feature::supported(),
         }
     }
 
@@ -355,17 +361,19 @@ impl Cluster {
         });
     }
 
-    /// Makes this node member `membership` of a cluster that it begins, with a `secret` where none is configured.
+    /// Makes this node member `membership` of a cluster at `feature_level`, with a `secret` where none is configured.
     ///
     /// # Errors
     /// I/O errors, as one line.
     pub async fn adopt(
         &self,
         membership: identity::Membership,
+        feature_level: u64,
         secret: Option<Secret>,
     ) -> std::result::Result<(), String> {
         let mut identity = self.identity();
         identity.membership = Some(membership);
+        identity.feature_level = feature_level;
         let (dir, stored, kept) = (self.options.data_dir.clone(), identity.clone(), secret.clone());
         let storing = tokio::task::spawn_blocking(move || {
             // The secret first: a member without one could not be told from a stranger.
@@ -382,6 +390,21 @@ impl Cluster {
         }
         *self.identity.write() = identity;
         Ok(())
+    }
+
+    /// Keeps the cluster's feature level beside the data, so that a version that does not support it stays off them.
+    async fn keep_feature_level(&self, level: u64) {
+        let mut identity = self.identity();
+        if identity.feature_level >= level {
+            return;
+        }
+        identity.feature_level = level;
+        let (dir, stored) = (self.options.data_dir.clone(), identity.clone());
+        match tokio::task::spawn_blocking(move || stored.store(&dir)).await {
+            Ok(Ok(())) => *self.identity.write() = identity,
+            Ok(Err(e)) => self.fail(format!("the feature level could not be kept in the data directory: {e}")),
+            Err(e) => self.fail(e.to_string()),
+        }
     }
 
     fn fail(&self, why: String) {

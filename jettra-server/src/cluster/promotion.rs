@@ -1,12 +1,14 @@
-//! The leader makes learners voters once they have caught up, and finishes changes of membership that
-//! another leader left between their two steps.
+//! The leader makes learners voters once they have caught up, and finishes what another leader left undone: changes of
+//! membership between their two steps, registrations, moves to another URL.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::membership::{CAUGHT_UP, heard_within, lag};
+use super::facts::{heard_within, lag};
+use super::plan::CAUGHT_UP;
 use super::{Cluster, Stop};
+use crate::error::Result;
 use crate::raft::{Consensus, Picture, ServerState};
 
 /// Between two looks at learners.
@@ -17,6 +19,8 @@ const IDLE: Duration = Duration::from_millis(500);
 const HEARD: Duration = Duration::from_secs(1);
 /// How often in a row a learner must be found ready.
 const IN_A_ROW: u32 = 2;
+/// Between two looks for what was left undone.
+const LOOK: Duration = Duration::from_secs(2);
 /// How long one change may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -24,6 +28,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
     let mut stopped = cluster.stopped();
     let mut ready: HashMap<u64, u32> = HashMap::new();
+    let mut looked = Instant::now();
     loop {
         let picture = consensus.picture();
         let learners: Vec<u64> = if picture.state == ServerState::Leader { picture.learners() } else { Vec::new() };
@@ -33,7 +38,14 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
             () = async { if busy { tokio::time::sleep(EVERY).await } else { consensus.changed(IDLE).await } } => {}
             _ = stopped.wait_for(|s| *s != Stop::Running) => return,
         }
-        if picture.state != ServerState::Leader || !busy {
+        if picture.state != ServerState::Leader {
+            continue;
+        }
+        if looked.elapsed() >= LOOK {
+            finish_registrations(&cluster, &consensus).await;
+            looked = Instant::now();
+        }
+        if !busy {
             continue;
         }
         for id in learners {
@@ -57,6 +69,29 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
             }
         }
         ready.remove(&id);
+    }
+}
+
+/// Goes on with registrations and moves that were begun. A change that is under way goes first.
+async fn finish_registrations(cluster: &Arc<Cluster>, consensus: &Arc<Consensus>) {
+    for doc in consensus.state().members() {
+        let me = doc.raft_id == consensus.id();
+        let moved = if me { Some(cluster.url().to_owned()) } else { cluster.peers.moved_to(doc.raft_id) };
+        let moved = moved.filter(|url| *url != doc.url);
+        let listed = consensus.picture().member(doc.raft_id).map(|member| member.url.clone());
+        if moved.is_none() && listed.as_ref() == Some(&doc.url) {
+            continue;
+        }
+        let Ok(_queue) = cluster.changes.try_lock() else { return };
+        let done: Result<()> = match (moved, listed) {
+            (Some(url), _) => cluster.follow_move(consensus, &doc, &url).await,
+            (None, None) if doc.voter.is_some() => continue,
+            (None, _) if me => cluster.follow_move(consensus, &doc, cluster.url()).await,
+            (None, _) => cluster.join_node(consensus, &doc.url, None).await.map(drop),
+        };
+        if let Err(e) = done {
+            tracing::debug!(node = doc.id, error = %e, "a registration is not finished yet, trying again");
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the leader writes into `_clusternodes`: who leads, who is heard. Written on change only.
+//! What each node takes from the members' documents, and what the leader writes into them: who leads, who is heard.
+//! Written on change only.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,7 +33,11 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
             _ = tick.tick() => {}
             _ = stopped.wait_for(|s| *s != Stop::Running) => return,
         }
-        let picture = consensus.picture();
+        let (picture, state) = (consensus.picture(), consensus.state());
+        let docs = state.members();
+        cluster.peers.note_registered(docs.iter().map(|doc| (doc.raft_id, doc.url.clone())));
+        consensus.set_paused(docs.iter().any(|doc| doc.raft_id == consensus.id() && doc.paused));
+        cluster.keep_feature_level(state.feature_level()).await;
         if picture.state != ServerState::Leader {
             leads_since = None;
             continue;
@@ -45,7 +50,6 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
                 Instant::now()
             }
         };
-        let docs = consensus.state().members();
         let stopping = cluster.stopping_now(&picture);
         let nodes = updates(&picture, &docs, since.elapsed(), &stopping, cluster.options().inactive_after);
         if !nodes.is_empty()
@@ -73,11 +77,11 @@ fn updates(
             picture.silence.get(&doc.raft_id).copied().flatten().unwrap_or(leads_for)
         };
         let status = match doc.status {
-            Status::Paused => Status::Paused,
             now if doc.voter.is_none() => now,
             Status::Inactive if stopping.contains_key(&doc.raft_id) => Status::Inactive,
             Status::Inactive if silence >= GONE => Status::Inactive,
             _ if silence >= silent => Status::Inactive,
+            _ if doc.paused => Status::Paused,
             _ => Status::Active,
         };
         if role != doc.role || status != doc.status {
@@ -86,11 +90,9 @@ fn updates(
                 tracing::info!(node = doc.id, %status, silence = ?silence, "a member's status changed");
             }
             changed.push(NodeChange {
-                id,
                 role: (role != doc.role).then_some(role),
                 status: (status != doc.status).then_some(status),
-                url: None,
-                description: None,
+                ..NodeChange::of(id)
             });
         }
     }

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::Cluster;
-use super::membership::{heard_within, lag};
-use super::quorum::Quorum;
+use super::facts::{heard_within, lag};
+use super::plan::Quorum;
 use crate::error::Result;
 use crate::peers::Target;
 use crate::raft::{Envelope, Picture, ServerState};
@@ -41,29 +41,19 @@ impl Cluster {
     /// # Errors
     /// `internal` when the state cannot be read.
     pub async fn view(self: &Arc<Self>) -> Result<ClusterView> {
-        let mut view = ClusterView {
-            enabled: self.options().distributed,
-            cluster_id: None,
-            node_id: None,
-            state: None,
-            leader_id: None,
-            leader_url: None,
-            term: None,
-            applied_index: None,
-            commit_index: None,
-            failure_tolerance: None,
-            nodes: Vec::new(),
-        };
+        let mut view = ClusterView { enabled: self.options().distributed, ..ClusterView::default() };
         if !view.enabled {
             return Ok(view);
         }
         let identity = self.identity();
         view.node_id = Some(identity.name.clone());
+        view.version = Some(env!("CARGO_PKG_VERSION").to_owned());
         view.cluster_id = identity.membership.map(|m| m.cluster_id);
         let Some(consensus) = self.running() else {
             view.state = Some(Role::Learner);
             return Ok(view);
         };
+        view.feature_level = Some(consensus.state().feature_level());
         let picture = consensus.picture();
         let docs = self.members()?;
         let machines = self.machines(&docs).await;

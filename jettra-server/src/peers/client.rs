@@ -73,6 +73,17 @@ pub struct Peers {
     /// The index at which a member said, under its session's key, that this node was removed.
     removed: Mutex<Option<u64>>,
     table: Mutex<HashMap<Target, Arc<Peer>>>,
+    /// Where members are, by Raft id.
+    addresses: RwLock<HashMap<u64, Address>>,
+}
+
+/// Where a member is.
+#[derive(Debug)]
+struct Address {
+    /// Where its document says that it is.
+    registered: String,
+    /// Where it proved to be since, if it has moved.
+    proved: Option<String>,
 }
 
 /// Targets remembered; far more than a cluster has members.
@@ -92,7 +103,13 @@ impl Peers {
             .pool_max_idle_per_host(128)
             .connect_timeout(Duration::from_secs(1))
             .build()?;
-        Ok(Peers { http, caller: RwLock::default(), removed: Mutex::default(), table: Mutex::default() })
+        Ok(Peers {
+            http,
+            caller: RwLock::default(),
+            removed: Mutex::default(),
+            table: Mutex::default(),
+            addresses: RwLock::default(),
+        })
     }
 
     /// Sets who this node is; sessions open until then are left.
@@ -109,6 +126,39 @@ impl Peers {
     /// Notes that a member said that this node was removed.
     pub fn note_removed(&self, index: u64) {
         *self.removed.lock() = Some(index);
+    }
+
+    /// Where the member `raft_id` is, as far as is known here, if that is not `url`.
+    pub fn moved_from(&self, raft_id: u64, url: &str) -> Option<String> {
+        let addresses = self.addresses.read();
+        let address = addresses.get(&raft_id)?;
+        let now = address.proved.as_ref().unwrap_or(&address.registered);
+        (now != url).then(|| now.clone())
+    }
+
+    /// Where the member `raft_id` proved to be, if that is not where it is registered.
+    pub fn moved_to(&self, raft_id: u64) -> Option<String> {
+        self.addresses.read().get(&raft_id)?.proved.clone()
+    }
+
+    /// Notes where the members are registered; what a member proved before it was registered elsewhere is forgotten.
+    pub fn note_registered(&self, members: impl Iterator<Item = (u64, String)>) {
+        let mut addresses = self.addresses.write();
+        let mut before = std::mem::take(&mut *addresses);
+        *addresses = members
+            .map(|(raft_id, registered)| {
+                let known = before.remove(&raft_id).filter(|known| known.registered == registered);
+                let proved = known.and_then(|known| known.proved).filter(|proved| *proved != registered);
+                (raft_id, Address { registered, proved })
+            })
+            .collect();
+    }
+
+    /// Notes that the member `raft_id` was dialled at `url` and proved who it is. Nothing is noted of strangers.
+    pub fn note_moved(&self, raft_id: u64, url: &str) {
+        if let Some(address) = self.addresses.write().get_mut(&raft_id) {
+            address.proved = Some(url.to_owned()).filter(|url| *url != address.registered);
+        }
     }
 
     /// The client of `target`.

@@ -52,6 +52,13 @@ pub struct NodeInfo {
     pub raft_id: Option<u64>,
     /// Whether it is distributed at all.
     pub distributed: bool,
+    /// The highest feature level that it supports.
+    #[serde(default = "first_level")]
+    pub feature_level: u64,
+}
+
+fn first_level() -> u64 {
+    1
 }
 
 /// `identity`: asked before anything is proved.

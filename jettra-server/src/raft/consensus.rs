@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -125,6 +126,8 @@ pub struct Consensus {
     election_max: Duration,
     /// Until then a node with earlier state votes for nobody, not even itself, and serves no lease read.
     quiet_until: Instant,
+    /// Whether this node is paused: a member that is not elected.
+    paused: Arc<AtomicBool>,
 }
 
 const KIB: usize = 1 << 10;
@@ -167,15 +170,20 @@ impl Consensus {
         // A single voter has promised nothing to anyone.
         let alone = raft.metrics().borrow_watched().membership_config.voter_ids().count() <= 1;
         let quiet = if had_state && !alone { settings.election_max } else { Duration::ZERO };
-        if !quiet.is_zero() {
+        let is_paused = store.state().members().iter().any(|m| m.raft_id == id && m.paused);
+        if is_paused || !quiet.is_zero() {
             raft.runtime_config().elect(false);
-            let raft = raft.clone();
+        }
+        let paused = Arc::new(AtomicBool::new(is_paused));
+        if !quiet.is_zero() {
+            let (raft, paused) = (raft.clone(), paused.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(quiet).await;
-                raft.runtime_config().elect(true);
+                raft.runtime_config().elect(!paused.load(Ordering::Relaxed));
             });
         }
         Ok(Arc::new(Consensus {
+            paused,
             raft,
             store,
             log,
@@ -361,6 +369,23 @@ impl Consensus {
     pub async fn add_learner(&self, id: u64, member: Member, limit: Duration) -> Result<()> {
         let raft = self.raft.clone();
         self.change(limit, async move { raft.add_learner(id, member, false).await }).await
+    }
+
+    /// Replaces what the membership says of member `id`, such as its URL. It must be the same node, with the same
+    /// data directory: whoever calls has asked it. Idempotent.
+    ///
+    /// # Errors
+    /// As [`Consensus::propose`].
+    pub async fn set_member(&self, id: u64, member: Member, limit: Duration) -> Result<()> {
+        let raft = self.raft.clone();
+        let change = ChangeMembers::SetNodes(BTreeMap::from([(id, member)]));
+        self.change(limit, async move { raft.change_membership(change, true).await }).await
+    }
+
+    /// Whether this node may be elected; openraft forgets it at the end of the process.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+        self.raft.runtime_config().elect(!paused && !self.is_quiet());
     }
 
     /// Makes a learner a voter. Idempotent.

@@ -49,12 +49,14 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
         let peer = self.peers.get(&Target { url: node.url.clone(), raft_id: target });
-        Connection { peer, cluster: self.cluster.clone(), from: self.id, to: target }
+        Connection { peers: self.peers.clone(), peer, cluster: self.cluster.clone(), from: self.id, to: target }
     }
 }
 
 /// The client of one peer.
 pub struct Connection {
+    peers: Arc<Peers>,
+    /// The client of the peer where it was when this connection was made.
     peer: Arc<Peer>,
     cluster: String,
     from: u64,
@@ -62,9 +64,17 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The client of the peer where it is now: a member may have moved since this connection was made.
+    fn peer(&self) -> Arc<Peer> {
+        match self.peers.moved_from(self.to, &self.peer.target().url) {
+            Some(url) => self.peers.get(&Target { url, raft_id: self.to }),
+            None => self.peer.clone(),
+        }
+    }
+
     async fn call<T: DeserializeOwned>(&self, path: &str, body: impl Serialize, ttl: Duration) -> Result<T, RpcError> {
         let call = Envelope { cluster: self.cluster.clone(), from: self.from, to: self.to, body };
-        self.peer.call_json(path, &call, ttl).await.map_err(rpc_error)
+        self.peer().call_json(path, &call, ttl).await.map_err(rpc_error)
     }
 }
 
@@ -90,7 +100,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let ttl = if rpc.entries.is_empty() { option.hard_ttl() } else { option.hard_ttl().max(APPEND) };
         let body = encode_append(&self.cluster, self.from, self.to, &rpc)
             .map_err(|e| RPCError::Network(NetworkError::new(&e)))?;
-        let answer = self.peer.call("/raft/rpc/append", body, ttl).await.map_err(rpc_error)?;
+        let answer = self.peer().call("/raft/rpc/append", body, ttl).await.map_err(rpc_error)?;
         serde_json::from_slice(&answer).map_err(|e| RPCError::Network(NetworkError::new(&e)))
     }
 
@@ -138,7 +148,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let head = serde_json::to_vec(&head).map_err(|e| StreamingError::Network(NetworkError::new(&e)))?;
         let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
         tracing::info!(to = self.to, "sending a snapshot");
-        let sent = self.peer.stream("/raft/rpc/snapshot", &head, |key, sequence| {
+        let peer = self.peer();
+        let sent = peer.stream("/raft/rpc/snapshot", &head, |key, sequence| {
             let framed = snapshot::frame_head(&head);
             tokio::task::spawn_blocking(move || {
                 let (state, pin) = *view;

@@ -23,6 +23,12 @@ pub enum Halt {
         /// What is unknown or wrong in it.
         what: String,
     },
+    /// The state was written by a version that knows more: see [`crate::feature`].
+    #[error("{what}")]
+    Level {
+        /// Which level, and what to do.
+        what: String,
+    },
     /// The caller broke a rule of the state, such as applying an entry twice.
     #[error("the state was misused: {what}")]
     Misuse {

@@ -182,6 +182,11 @@ impl State {
         Arc::clone(&self.view().core.settings)
     }
 
+    /// What the nodes have agreed to write: see [`crate::feature`].
+    pub fn feature_level(&self) -> u64 {
+        self.view().core.feature_level
+    }
+
     /// What `cluster_init` has set; `None` before it.
     pub fn cluster(&self) -> Option<Arc<ClusterIdentity>> {
         self.view().core.cluster.clone()

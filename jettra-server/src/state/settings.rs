@@ -1,6 +1,10 @@
 //! Replicated settings: whatever changes the result of `apply` beside the commands themselves.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::names::shown;
+use crate::error::{Error, Result};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const MIB: u64 = 1 << 20;
@@ -54,6 +58,94 @@ impl Default for Settings {
             max_session_outcomes: 256,
             max_databases: 1_000,
             max_collections: 10_000,
+        }
+    }
+}
+
+/// The least and the greatest value of each setting.
+const BOUNDS: &[(&str, u64, u64)] = &[
+    ("maxDocumentBytes", 1 << 10, 16 * MIB),
+    ("maxVersions", 0, 100_000),
+    ("maxVersionBytes", 0, 1 << 40),
+    ("tombstoneMs", 0, 3_650 * DAY_MS),
+    ("maxChangeRevisions", 100, 1_000_000_000),
+    ("requestMs", 60_000, 365 * DAY_MS),
+    ("maxRequests", 1_000, 100_000_000),
+    ("maxRequestBytes", MIB, 1 << 40),
+    ("sessionMs", 60_000, 365 * DAY_MS),
+    ("maxSessions", 100, 10_000_000),
+    ("maxSessionOutcomes", 16, 4_096),
+    ("maxDatabases", 1, 100_000),
+    ("maxCollections", 4, 1_000_000),
+];
+
+impl Settings {
+    /// Looks at `changes` before they are proposed: `apply` takes what it is given, since bounds may differ between
+    /// versions.
+    ///
+    /// # Errors
+    /// `bad_request` for a name that is none and for a value that is no number or out of bounds.
+    pub fn check(changes: &Map<String, Value>) -> Result<()> {
+        for (name, value) in changes {
+            let Some((_, least, most)) = BOUNDS.iter().find(|(known, ..)| known == name) else {
+                let names: Vec<&str> = BOUNDS.iter().map(|(name, ..)| *name).collect();
+                let message = format!("there is no setting {}: there are {}", shown(name), names.join(", "));
+                return Err(Error::bad_request(message));
+            };
+            if !value.as_u64().is_some_and(|value| (*least..=*most).contains(&value)) {
+                let value = shown(&value.to_string()).to_string();
+                return Err(Error::bad_request(format!("{name}: {value} is no number from {least} to {most}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// These settings with some of them changed, by name.
+    ///
+    /// # Errors
+    /// `bad_request` for a value that is no number.
+    pub fn with(&self, changes: &Map<String, Value>) -> Result<Settings> {
+        let mut all = self.to_map();
+        all.extend(changes.clone());
+        serde_json::from_value(Value::Object(all)).map_err(|error| Error::bad_request(format!("the settings: {error}")))
+    }
+
+    /// All settings by name.
+    pub fn to_map(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(map)) => map,
+            _ => Map::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_has_bounds_that_its_default_keeps() {
+        let all = Settings::default().to_map();
+        let names: Vec<&str> = BOUNDS.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(all.keys().map(String::as_str).collect::<Vec<_>>(), names);
+        assert_eq!(Settings::check(&all), Ok(()));
+        assert_eq!(Settings::default().with(&all), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn some_are_changed_and_what_is_wrong_is_named() {
+        let map = |value: Value| value.as_object().unwrap().clone();
+        let changed = Settings::default().with(&map(serde_json::json!({"maxVersions": 7}))).unwrap();
+        assert_eq!(changed, Settings { max_versions: 7, ..Settings::default() });
+        for (wrong, told) in [
+            (serde_json::json!({"maxVersion": 7}), "maxVersion"),
+            (serde_json::json!({"maxVersions": "7"}), "maxVersions"),
+            (serde_json::json!({"maxRequests": 1}), "from 1000 to"),
+            (serde_json::json!({"maxVersions": 1e30}), "maxVersions"),
+        ] {
+            let error = Settings::check(&map(wrong)).unwrap_err();
+            assert!(error.message().contains(told), "{error}");
         }
     }
 }

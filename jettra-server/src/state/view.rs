@@ -14,6 +14,7 @@ use super::pins::Horizon;
 use super::settings::Settings;
 use super::stats::{Stats, StatsMap};
 use super::system;
+use crate::feature;
 use crate::storage::{Engine, keys};
 
 /// The state as a reader finds it: everything that is not read from the engine.
@@ -49,6 +50,8 @@ pub(super) struct Core {
     pub members: Arc<BTreeMap<String, MemberDoc>>,
     pub users: Arc<BTreeMap<String, User>>,
     pub cluster: Option<Arc<ClusterIdentity>>,
+    /// See [`crate::feature`].
+    pub feature_level: u64,
 }
 
 /// A document of `_clusternodes`; its fields stand in this order.
@@ -70,6 +73,9 @@ pub struct MemberDoc {
     /// Whether it votes; absent while it is registered and not yet in the Raft membership.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voter: Option<bool>,
+    /// Whether it may not be elected; absent where it may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// Its id in Raft.
     pub raft_id: u64,
     /// The id of its data directory.
@@ -140,9 +146,18 @@ pub(super) struct SettingsDoc {
     pub settings: Settings,
 }
 
+/// The document `feature` of `_settings`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct FeatureDoc {
+    #[serde(rename = "_id")]
+    pub id: String,
+    pub level: u64,
+}
+
 /// Names of the documents of `_settings`.
 pub(super) const CLUSTER_DOC: &str = "cluster";
 pub(super) const SETTINGS_DOC: &str = "settings";
+pub(super) const FEATURE_DOC: &str = "feature";
 
 /// The names of the records under `META`.
 pub(super) const META_FORMAT: &str = "format";
@@ -203,6 +218,7 @@ impl Core {
             members: Arc::new(members),
             users: Arc::new(users),
             cluster: None,
+            feature_level: 1,
         };
         for doc in live_docs(engine, system::SETTINGS) {
             let (id, _, body) = doc?;
@@ -210,6 +226,10 @@ impl Core {
                 SETTINGS_DOC => {
                     let doc: SettingsDoc = parse(&body, "the settings")?;
                     core.settings = Arc::new(doc.settings);
+                }
+                FEATURE_DOC => {
+                    core.feature_level = parse::<FeatureDoc>(&body, "the feature level")?.level;
+                    feature::check(core.feature_level, "the data directory").map_err(|what| Halt::Level { what })?;
                 }
                 CLUSTER_DOC => core.cluster = Some(Arc::new(parse::<ClusterDoc>(&body, "the cluster's id")?.read()?)),
                 _ => {}

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use base64::Engine as _;
+use serde_json::{Map, Value};
 
 use super::json;
 use crate::error::Error;
-use crate::state::halt::Stop;
+use crate::feature;
+use crate::state::halt::{Halt, Stop};
 use crate::state::outcome::Answer;
 use crate::state::settings::Settings;
 use crate::state::stage::Stage;
 use crate::state::system;
-use crate::state::view::{CLUSTER_DOC, ClusterDoc, ClusterIdentity, SETTINGS_DOC, SettingsDoc};
+use crate::state::view::{
+    CLUSTER_DOC, ClusterDoc, ClusterIdentity, FEATURE_DOC, FeatureDoc, SETTINGS_DOC, SettingsDoc,
+};
 
 pub(super) fn initialize(
     stage: &mut Stage<'_>,
@@ -38,7 +42,24 @@ pub(super) fn initialize(
     Ok(Answer::Done { changed: true })
 }
 
-pub(super) fn set_settings(stage: &mut Stage<'_>, settings: &Settings) -> Result<Answer, Stop> {
+pub(super) fn change_settings(stage: &mut Stage<'_>, changes: &Map<String, Value>) -> Result<Answer, Stop> {
+    let settings = stage.core.settings.with(changes)?;
+    set_settings(stage, &settings)
+}
+
+/// A version that does not support the level halts: it must not serve what it may not understand.
+pub(super) fn raise_feature_level(stage: &mut Stage<'_>, level: u64) -> Result<Answer, Stop> {
+    feature::check(level, "the cluster").map_err(|what| Halt::Level { what })?;
+    if level <= stage.core.feature_level {
+        return Ok(Answer::Done { changed: false });
+    }
+    let doc = FeatureDoc { id: FEATURE_DOC.to_owned(), level };
+    stage.save(system::SETTINGS, FEATURE_DOC, json(&doc)?)?;
+    stage.core.feature_level = level;
+    Ok(Answer::Done { changed: true })
+}
+
+fn set_settings(stage: &mut Stage<'_>, settings: &Settings) -> Result<Answer, Stop> {
     let written = stage.live(system::SETTINGS, SETTINGS_DOC)?.is_some();
     if written && *stage.core.settings == *settings {
         return Ok(Answer::Done { changed: false });

@@ -39,6 +39,7 @@ fn follow_members(stage: &mut Stage<'_>, members: &[MemberInfo]) -> Result<(), S
                 status: Status::Active,
                 description: None,
                 voter: Some(member.voter),
+                paused: false,
                 raft_id: member.raft_id,
                 incarnation: member.incarnation.clone(),
             },
@@ -88,6 +89,7 @@ pub(super) fn register(
             status: Status::Active,
             description: description.map(str::to_owned),
             voter: None,
+            paused: false,
             raft_id: stage.rev,
             incarnation: incarnation.to_owned(),
         },
@@ -115,7 +117,12 @@ pub(super) fn update(stage: &mut Stage<'_>, nodes: &[NodeChange]) -> Result<Answ
     for change in nodes {
         let Some(mut doc) = stage.core.members.get(change.id.as_str()).cloned() else { continue };
         doc.role = change.role.unwrap_or(doc.role);
-        doc.status = change.status.unwrap_or(doc.status);
+        doc.paused = change.paused.unwrap_or(doc.paused);
+        doc.status = match (change.status.unwrap_or(doc.status), doc.paused) {
+            (Status::Inactive, _) => Status::Inactive,
+            (_, true) => Status::Paused,
+            (_, false) => Status::Active,
+        };
         if let Some(url) = &change.url {
             doc.url.clone_from(url);
         }

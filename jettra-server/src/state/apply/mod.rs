@@ -62,7 +62,8 @@ fn run(stage: &mut Stage<'_>, op: &Op) -> Result<Outcome, Halt> {
         Op::ClusterInit { cluster_id, token_key, settings } => {
             cluster::initialize(stage, cluster_id, token_key, settings)
         }
-        Op::SetSettings(settings) => cluster::set_settings(stage, settings),
+        Op::SetSettings(changes) => cluster::change_settings(stage, changes),
+        Op::RaiseFeatureLevel { level } => cluster::raise_feature_level(stage, *level),
         Op::ClusterRegister { id, url, incarnation, description } => {
             membership::register(stage, id, url, incarnation, description.as_deref())
         }

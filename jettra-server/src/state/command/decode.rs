@@ -91,6 +91,7 @@ fn op(record: &Record<'_>) -> Result<Op> {
             expires_ms: record.number("expires")?,
         },
         "set_settings" => Op::SetSettings(record.value("settings")?),
+        "raise_feature_level" => Op::RaiseFeatureLevel { level: record.number("level")? },
         unknown => return Err(CommandError(format!("the op {unknown:?} is unknown"))),
     })
 }
@@ -139,6 +140,7 @@ fn node_change(record: &Record<'_>) -> Result<NodeChange> {
         id: record.node("id")?,
         role: record.find("role").map(|_| record.value("role")).transpose()?,
         status: record.find("status").map(|_| record.value("status")).transpose()?,
+        paused: record.find("paused").map(|_| record.value("paused")).transpose()?,
         url: record.optional_text("url")?,
         description: record.optional_text("description")?,
     })

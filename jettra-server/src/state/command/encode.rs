@@ -78,6 +78,7 @@ fn op_name(op: &Op) -> &'static str {
         Op::SetUser { .. } => "set_user",
         Op::TokenRenew { .. } => "token_renew",
         Op::SetSettings(_) => "set_settings",
+        Op::RaiseFeatureLevel { .. } => "raise_feature_level",
     }
 }
 
@@ -159,6 +160,7 @@ fn op_fields(op: &Op, object: &mut Object<'_>) {
             object.number("expires", *expires_ms);
         }
         Op::SetSettings(settings) => object.value("settings", settings),
+        Op::RaiseFeatureLevel { level } => object.number("level", *level),
     }
 }
 
@@ -183,6 +185,9 @@ fn node_change(change: &NodeChange, object: &mut Object<'_>) {
     object.text("id", change.id.as_str());
     object.optional_text("role", change.role.map(|role| role.as_str()));
     object.optional_text("status", change.status.map(|status| status.as_str()));
+    if let Some(paused) = change.paused {
+        object.raw("paused", if paused { b"true" } else { b"false" });
+    }
     object.optional_text("url", change.url.as_deref());
     object.optional_text("description", change.description.as_deref());
 }

@@ -166,8 +166,13 @@ pub enum Op {
         /// In milliseconds since 1970.
         expires_ms: u64,
     },
-    /// `set_settings`: replaces the replicated settings.
-    SetSettings(Settings),
+    /// `set_settings`: changes some of the replicated settings, by name.
+    SetSettings(serde_json::Map<String, serde_json::Value>),
+    /// `raise_feature_level`: the nodes may write what this level knows; fine where it is so already.
+    RaiseFeatureLevel {
+        /// The level.
+        level: u64,
+    },
 }
 
 /// One write to one document.
@@ -266,12 +271,21 @@ pub struct NodeChange {
     pub id: NodeName,
     /// Its part in Raft.
     pub role: Option<Role>,
-    /// Whether it is heard.
+    /// Whether it is heard. A paused member that is heard has the status PAUSED, whatever is said here.
     pub status: Option<Status>,
+    /// Whether it may not be elected.
+    pub paused: Option<bool>,
     /// Where the others reach it.
     pub url: Option<String>,
     /// What an administrator says of it; an empty one takes it away.
     pub description: Option<String>,
+}
+
+impl NodeChange {
+    /// No change of the member `id`.
+    pub fn of(id: NodeName) -> Self {
+        NodeChange { id, role: None, status: None, paused: None, url: None, description: None }
+    }
 }
 
 /// A user to be stored.

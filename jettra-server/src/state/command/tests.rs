@@ -65,16 +65,16 @@ fn commands() -> Vec<Command> {
             Op::ClusterStop { id: node() },
             Op::ClusterUpdateNode {
                 nodes: vec![NodeChange {
-                    id: node(),
                     role: Some(Role::Leader),
                     status: Some(Status::Active),
-                    url: None,
-                    description: None,
+                    paused: Some(true),
+                    ..NodeChange::of(node())
                 }],
             },
             Op::SetUser { user, only_if_no_admin: true },
             Op::TokenRenew { id: "t1".into(), user: "ann".into(), expires_ms: 1_700_000_900_000 },
-            Op::SetSettings(Settings { max_versions: 5, ..Settings::default() }),
+            Op::SetSettings(Settings { max_versions: 5, ..Settings::default() }.to_map()),
+            Op::RaiseFeatureLevel { level: 1 },
         ]
         .map(Command::new),
     );

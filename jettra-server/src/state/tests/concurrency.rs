@@ -53,7 +53,7 @@ fn bank(replica: &mut Replica, runs: usize, mut between: impl FnMut(usize, &Stat
 
 fn readers_always_find_the_total(engine: Arc<dyn Engine>, runs: usize) {
     let mut replica = Replica::on(engine);
-    replica.run(Op::SetSettings(Settings { max_versions: 5, ..Settings::default() })).unwrap();
+    replica.run(Op::SetSettings(Settings { max_versions: 5, ..Settings::default() }.to_map())).unwrap();
     replica.run(Op::Batch((0..ACCOUNTS).map(|n| set(n, 100)).collect())).unwrap();
     let state = replica.state.clone();
     let done = AtomicBool::new(false);

@@ -92,9 +92,9 @@ fn command(model: &Model, step: &Step) -> Command {
         }
         // Something that changes nothing, at the later time.
         Step::Wait(_) => Op::ClusterUpdateNode { nodes: Vec::new() },
-        Step::Versions(count, bytes) => {
-            Op::SetSettings(Settings { max_versions: *count, max_version_bytes: *bytes, ..Settings::default() })
-        }
+        Step::Versions(count, bytes) => Op::SetSettings(
+            Settings { max_versions: *count, max_version_bytes: *bytes, ..Settings::default() }.to_map(),
+        ),
     };
     let request = match step {
         Step::Write(Some(Request::Key(key, hash)), _) => {

@@ -98,7 +98,7 @@ fn a_deleted_document_can_be_restored_until_its_tombstone_expires() {
 #[test]
 fn the_oldest_versions_go_when_there_are_too_many() {
     let mut replica = Replica::new();
-    replica.run(Op::SetSettings(Settings { max_versions: 3, ..Settings::default() })).unwrap();
+    replica.run(Op::SetSettings(Settings { max_versions: 3, ..Settings::default() }.to_map())).unwrap();
     let revs: Vec<u64> = (0..10).map(|n| replica.save("db", "c", "x", &format!("{{\"n\":{n}}}"))).collect();
     assert_eq!(replica.versions("x"), [revs[8], revs[7], revs[6]]);
     assert!(replica.state.reclaim(1000).unwrap() > 0);
@@ -106,7 +106,7 @@ fn the_oldest_versions_go_when_there_are_too_many() {
     let history = dump(&**replica.state.engine()).iter().filter(|(key, _)| key[0] == 3).count();
     assert_eq!(history, 3);
     assert_eq!(replica.versions("x"), [revs[8], revs[7], revs[6]]);
-    replica.run(Op::SetSettings(Settings { max_version_bytes: 20, ..Settings::default() })).unwrap();
+    replica.run(Op::SetSettings(Settings { max_version_bytes: 20, ..Settings::default() }.to_map())).unwrap();
     replica.save("db", "c", "x", "{}");
     assert_eq!(replica.versions("x"), [revs[9]]);
 }
@@ -187,7 +187,7 @@ fn creating_deleting_and_renaming_follow_the_contract() {
     let reopened = Replica::on(Arc::clone(replica.state.engine()));
     assert_eq!(reopened.state.list_databases(), replica.state.list_databases());
     let settings = Settings { max_databases: 2, max_collections: 7, ..Settings::default() };
-    replica.run(Op::SetSettings(settings)).unwrap();
+    replica.run(Op::SetSettings(settings.to_map())).unwrap();
     assert_eq!(code(replica.run(Op::CreateDatabase { name: db("z"), engine: None })), ErrorCode::TooLarge);
     replica.save("a", "c", "x", "{}");
     assert_eq!(code(replica.run(Op::Write(write("a", "d", save("x", "{}"))))), ErrorCode::TooLarge);
@@ -225,7 +225,7 @@ fn a_request_with_a_key_is_carried_out_once() {
 #[test]
 fn the_oldest_requests_are_let_go_beyond_the_bound() {
     let mut replica = Replica::new();
-    replica.run(Op::SetSettings(Settings { max_requests: 3, ..Settings::default() })).unwrap();
+    replica.run(Op::SetSettings(Settings { max_requests: 3, ..Settings::default() }.to_map())).unwrap();
     let command =
         |n: u32| Command { request: key(&format!("k{n}"), "h"), op: Op::Write(write("db", "c", save("x", "{}"))) };
     for n in 0..5 {
@@ -298,7 +298,7 @@ fn the_members_follow_the_membership_and_the_leaders_commands() {
     follow(&mut replica, vec![member(1, true), two.clone()]);
     follow(&mut replica, vec![member(1, true), MemberInfo { voter: true, ..two }]);
     let id = || NodeName::parse("two").unwrap();
-    let change = NodeChange { id: id(), role: Some(Role::Leader), status: None, url: None, description: None };
+    let change = NodeChange { role: Some(Role::Leader), ..NodeChange::of(id()) };
     assert_eq!(replica.run(Op::ClusterUpdateNode { nodes: vec![change.clone()] }), Ok(Answer::Done { changed: true }));
     assert_eq!(replica.run(Op::ClusterUpdateNode { nodes: vec![change] }), Ok(Answer::Done { changed: false }));
     assert_eq!(replica.run(Op::ClusterStop { id: id() }), Ok(Answer::Done { changed: true }));

@@ -1,0 +1,34 @@
+//! The feature level: what the nodes of a cluster have agreed to write.
+//!
+//! It is one replicated number. A command raises it, once every member has told that its version supports the new
+//! level; nothing that only a higher level knows is proposed before. A version that does not support the level of a
+//! data directory refuses to start on it, and one that does not support a cluster's level is not let in.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The highest level that this version supports.
+pub const LEVEL: u64 = 1;
+
+static SUPPORTED: AtomicU64 = AtomicU64::new(LEVEL);
+
+/// The highest level that this process supports.
+pub fn supported() -> u64 {
+    SUPPORTED.load(Ordering::Relaxed)
+}
+
+/// Makes this process one of a version that supports `level`; for the tests of upgrades, before anything is opened.
+pub fn support(level: u64) {
+    SUPPORTED.store(level, Ordering::Relaxed);
+}
+
+/// Says that what `whose` is at `level` is not for this version.
+pub fn check(level: u64, whose: &str) -> Result<(), String> {
+    if level <= supported() {
+        return Ok(());
+    }
+    Err(format!(
+        "{whose} is at feature level {level} and this version ({}) supports {} at most: start a version that supports it",
+        env!("CARGO_PKG_VERSION"),
+        supported()
+    ))
+}
