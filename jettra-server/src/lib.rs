@@ -20,6 +20,7 @@
 //! - [`telemetry`], [`signals`]: log lines; what asks the program to stop
 //! - [`node`]: opens storage, joins or begins a cluster, serves, stops
 //! - [`cli`], [`demo`]: the command line; a cluster on one machine to try things out
+//! - [`program`]: the program from its arguments to its exit code
 
 pub mod api;
 pub mod auth;
@@ -34,6 +35,7 @@ pub mod files;
 pub mod machine;
 pub mod node;
 pub mod peers;
+pub mod program;
 pub mod query;
 pub mod raft;
 pub mod random;

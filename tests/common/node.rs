@@ -37,6 +37,8 @@ pub struct Node {
     config: Value,
     /// Environment variables of its process.
     environment: Vec<(String, String)>,
+    /// The program to run, where it is not the one under test.
+    program: Option<PathBuf>,
     /// The `Authorization` header of requests to it.
     authorization: Option<String>,
     process: Option<Child>,
@@ -61,6 +63,7 @@ impl Node {
             dir,
             config,
             environment: Vec::new(),
+            program: None,
             authorization: None,
             process: None,
             has_run: false,
@@ -106,6 +109,11 @@ impl Node {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Runs this program from the next start on; nothing is the program under test.
+    pub fn run_program(&mut self, program: Option<PathBuf>) {
+        self.program = program;
+    }
+
     /// Sends this `Authorization` header with every request from now on.
     pub fn authorize(&mut self, header: impl Into<String>) {
         self.authorization = Some(header.into());
@@ -114,7 +122,7 @@ impl Node {
     /// Starts the process without waiting for anything.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.id);
-        let mut command = command(&self.dir);
+        let mut command = command(self.program.clone().unwrap_or_else(program), &self.dir);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("--exit-with-stdin").stdin(Stdio::piped()).stdout(self.open_log()).stderr(self.open_log());
         self.process = Some(command.spawn().unwrap());
@@ -288,7 +296,7 @@ pub fn member_config(id: &str, bootstrap: bool) -> Value {
 
 /// Runs the program with these arguments in `dir` until it ends by itself.
 pub async fn run_to_end(dir: &Path, arguments: &[&str]) -> Output {
-    let mut command = tokio::process::Command::from(command(dir));
+    let mut command = tokio::process::Command::from(command(program(), dir));
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(20 * SECOND, command.output()).await;
     output.unwrap_or_else(|_| panic!("{arguments:?} did not end")).unwrap()
@@ -296,8 +304,8 @@ pub async fn run_to_end(dir: &Path, arguments: &[&str]) -> Output {
 
 /// The program in `dir`, untouched by the environment of whoever runs the tests.
 /// `JETTRA_TEST_LOG` sets the nodes' log level.
-fn command(dir: &Path) -> Command {
-    let mut command = Command::new(program());
+fn command(program: PathBuf, dir: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(dir);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("JETTRA_") {

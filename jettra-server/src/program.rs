@@ -1,0 +1,140 @@
+//! The program `jettra-server` from its arguments to its exit code. Exit codes: 0 stopped as asked, 1 failed while running, 2 could not
+//! start as told, 130 stopped at once by a second signal.
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::cli::{Cli, RunArgs, Task};
+use crate::config::{Config, ConfigError, Loaded};
+use crate::signals::Signals;
+use crate::{demo, node, telemetry};
+use clap::Parser;
+use tokio::sync::oneshot;
+
+/// How long a node may take to finish what it has accepted. Below the 5 s that operators are
+/// promised, with room for the exit itself.
+const GRACE: Duration = Duration::from_millis(4_700);
+
+/// The exit code of programs that an interrupt ended: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// Runs the program with this process's arguments; it ends the process itself.
+pub fn main() -> ExitCode {
+    // Huge pages make 34 MiB more of an idle node and nothing faster.
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        eprintln!("jettra-server: warning: huge pages stay on: {error}");
+    }
+    let code = match Cli::parse().into_task() {
+        Task::Run(args) => run(args),
+        Task::Demo(args) => on_runtime(demo::run(args)).unwrap_or_else(|failed| failed),
+    };
+    // Not a return: that would wait for threads that still block, such as one reading standard input.
+    std::process::exit(code.into())
+}
+
+fn run(args: RunArgs) -> u8 {
+    let loaded = match Config::load(args.config.as_deref(), &args.flags) {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(&error),
+    };
+    if args.print_config {
+        loaded.warnings.iter().for_each(|warning| eprintln!("jettra-server: warning: {warning}"));
+        println!("{}", loaded.config.masked_json_pretty());
+        return 0;
+    }
+    let Loaded { config, warnings, file, .. } = loaded;
+    if let Err(error) = telemetry::start(config.log_format, &config.log_level) {
+        return refuse(&ConfigError::Surroundings(format!("cannot write log lines: {error}")));
+    }
+    match file {
+        Some(path) => tracing::info!(path = %path.display(), "configuration read"),
+        None => tracing::info!("no config.json found: using the defaults, the environment and the flags"),
+    }
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    on_runtime(serve(config, args.exit_with_stdin)).unwrap_or_else(|failed| failed)
+}
+
+/// Runs the node until it ends by itself or is asked to stop.
+async fn serve(config: Config, exit_with_stdin: bool) -> u8 {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return refuse(&format!("cannot listen for signals: {error}")),
+    };
+    let stdin_ended = exit_with_stdin.then(stdin_ended);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let node = node::run(config, async {
+        // Stopped by a message or by this function's end: both mean stop.
+        stopped.await.ok();
+    });
+    tokio::pin!(node);
+
+    tokio::select! {
+        outcome = &mut node => return exit_code(outcome),
+        signal = signals.next() => tracing::info!(signal, "stopping; a second signal stops at once"),
+        () = forever_unless(stdin_ended) => tracing::info!("stopping: standard input has ended"),
+    }
+    drop(stop);
+    tokio::select! {
+        outcome = &mut node => exit_code(outcome),
+        () = tokio::time::sleep(GRACE) => {
+            // Acknowledged writes are on disk, so this end is as good as any; only answers are missing.
+            tracing::warn!(after = ?GRACE, "stopped without finishing every request");
+            exit_now(0)
+        }
+        signal = signals.next() => {
+            tracing::warn!(signal, "stopped at once by a second signal");
+            exit_now(INTERRUPTED)
+        }
+    }
+}
+
+/// Ends the process without dropping the node, whose stores would take their time over it. A store
+/// that is not closed is opened again as after a crash.
+fn exit_now(code: u8) -> ! {
+    std::process::exit(code.into())
+}
+
+fn exit_code(outcome: Result<(), node::StartError>) -> u8 {
+    match outcome {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("jettra-server: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn refuse(error: &dyn std::fmt::Display) -> u8 {
+    eprintln!("jettra-server: {error}");
+    2
+}
+
+fn on_runtime(task: impl Future<Output = u8>) -> Result<u8, u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| refuse(&format!("cannot start threads: {error}: raise the limits")))?;
+    let code = runtime.block_on(task);
+    // What still runs has had its time.
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+/// Ends when standard input does. The thread that reads it is left behind at the exit.
+fn stdin_ended() -> oneshot::Receiver<()> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 256];
+        while matches!(std::io::stdin().read(&mut buffer), Ok(1..)) {}
+        drop(sender);
+    });
+    receiver
+}
+
+async fn forever_unless(ended: Option<oneshot::Receiver<()>>) {
+    match ended {
+        Some(ended) => {
+            ended.await.ok();
+        }
+        None => std::future::pending().await,
+    }
+}
