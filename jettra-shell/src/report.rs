@@ -105,6 +105,9 @@ pub fn planned(plan: &ChangePlan) -> Report {
     if let Some(reason) = &plan.reason {
         said = format!("{said}\nreason: {}", text::plain(reason));
     }
+    if let Some(next) = &plan.next {
+        said = format!("{said}\nnext:   {}", text::plain(next));
+    }
     Report::Said(said, json!(plan))
 }
 

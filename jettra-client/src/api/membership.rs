@@ -175,6 +175,39 @@ impl JettraClient {
         self.plan("/api/cluster/stop", node).await
     }
 
+    /// What pausing a member would do. Changes nothing.
+    ///
+    /// # Errors
+    /// Code `not_found` if there is no such member.
+    pub async fn plan_pause(&self, node: &str) -> Result<ChangePlan> {
+        self.plan("/api/cluster/pause", node).await
+    }
+
+    /// What resuming a member would do. Changes nothing.
+    ///
+    /// # Errors
+    /// Code `not_found` if there is no such member.
+    pub async fn plan_resume(&self, node: &str) -> Result<ChangePlan> {
+        self.plan("/api/cluster/resume", node).await
+    }
+
+    /// Whether leadership could be handed to a member. Changes nothing.
+    ///
+    /// # Errors
+    /// Code `not_found` if there is no such member.
+    pub async fn plan_transfer(&self, node: &str) -> Result<ChangePlan> {
+        self.plan("/api/cluster/transfer", node).await
+    }
+
+    /// What adding the node at `url` would do, and whether it may join. Changes nothing.
+    ///
+    /// # Errors
+    /// Code `bad_request` if `url` is none.
+    pub async fn plan_register(&self, url: &str) -> Result<ChangePlan> {
+        let request = Request::post("/api/cluster/register", Safety::Idempotent).param("dry_run", "true");
+        self.call_json(request.json(&json!({"url": url}))).await
+    }
+
     async fn plan(&self, path: &str, node: &str) -> Result<ChangePlan> {
         // It changes nothing, so it may be repeated.
         let request = Request::post(path, Safety::Idempotent).param("dry_run", "true");

@@ -6,5 +6,6 @@ mod cluster;
 mod databases;
 mod documents;
 mod membership;
+mod settings;
 mod typed;
 mod versions;

@@ -216,6 +216,8 @@ fn write_catalog(store: &mut Store, call: &Call) -> Reply {
         ("POST", "/api/dbs/rename") => {
             renamed(store.rename_database(&call.field("oldName"), &call.field("newName")), "database")
         }
+        ("GET", "/api/cluster/settings") => Reply::json(&json!({"maxVersions": 100})),
+        ("PUT", "/api/cluster/settings") => Reply::json(&serde_json::from_str(&call.body).unwrap_or_default()),
         ("POST", "/api/cols") => {
             store.create_collection(&database, &call.field("collection"));
             Reply::status("created")

@@ -249,6 +249,16 @@ pub struct TransferAnswer {
     pub leader_id: String,
 }
 
+/// The answer to `POST /api/cluster/upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpgradeAnswer {
+    /// `upgraded`.
+    pub status: String,
+    /// The level that the cluster is at now.
+    pub feature_level: u64,
+}
+
 /// The answer to a membership call with `dry_run=true`, and to `GET /api/cluster/safe-to-stop`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangePlan {

@@ -8,7 +8,7 @@ mod error;
 
 pub use cluster::{
     ChangePlan, ClusterView, FederatedConfig, FederatedNode, FederatedView, MachineMetrics, NodeView, RegisterAnswer,
-    Role, Status, TransferAnswer, Votes,
+    Role, Status, TransferAnswer, UpgradeAnswer, Votes,
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 

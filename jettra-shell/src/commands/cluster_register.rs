@@ -1,9 +1,9 @@
-//! `cluster register <url> [description]`
+//! `cluster register <url> [description] [--dry-run]`
 
 use serde_json::json;
 
-use super::Command;
-use crate::report::Report;
+use super::{Argument, Command, flags};
+use crate::report::{Report, planned};
 use crate::shell::{Failure, Shell, full_url};
 use crate::text;
 
@@ -11,18 +11,22 @@ use crate::text;
 pub const COMMAND: Command = Command {
     name: "cluster register",
     aliases: &["cluster add"],
-    usage: "cluster register <url> [description]",
+    usage: "cluster register <url> [description] [--dry-run]",
     help: "add a node to the cluster",
-    arguments: &[],
+    arguments: &[Argument::Any, Argument::OneOf(&["--dry-run"])],
     run: |shell, arguments| Box::pin(run(shell, arguments)),
 };
 
 async fn run(shell: &mut Shell, arguments: &[&str]) -> Result<Report, Failure> {
-    let (url, description) = match arguments {
-        [url] => (*url, None),
-        [url, description] => (*url, Some(*description)),
+    let (words, [dry_run]) = flags(arguments, ["--dry-run"]);
+    let (url, description) = match words[..] {
+        [url] => (url, None),
+        [url, description] => (url, Some(description)),
         _ => return Err(Failure::Usage(COMMAND.usage)),
     };
+    if dry_run {
+        return Ok(planned(&shell.client.plan_register(&full_url(url)).await?));
+    }
     let answer = shell.client.register_as(&full_url(url), description).await?;
     let node = answer.node.as_ref().map_or(url, |node| node.id.as_str());
     let said = match answer.status.as_str() {

@@ -4,9 +4,11 @@ mod cluster_deregister;
 mod cluster_pause;
 mod cluster_register;
 mod cluster_resume;
+mod cluster_settings;
 mod cluster_status;
 mod cluster_stop;
 mod cluster_transfer;
+mod cluster_upgrade;
 mod connect;
 mod count;
 mod create_col;
@@ -89,6 +91,8 @@ pub const TABLE: &[Command] = &[
     cluster_pause::COMMAND,
     cluster_resume::COMMAND,
     cluster_transfer::COMMAND,
+    cluster_settings::COMMAND,
+    cluster_upgrade::COMMAND,
     show_dbs::COMMAND,
     use_db::COMMAND,
     show_collections::COMMAND,
