@@ -103,6 +103,9 @@ pub(super) fn answer(store: &mut Store, place: usize, call: &Call) -> Reply {
     }
     match call.method.as_str() {
         "GET" => read(store, place, call),
+        "PUT" if call.path == "/api/cluster/settings" => {
+            Reply::json(&serde_json::from_str::<Value>(&call.body).unwrap_or_default())
+        }
         _ if call.path.starts_with("/api/cluster/") => change_members(store, call),
         _ => store.once(call.session.as_deref(), |store| write(store, call)),
     }
@@ -147,6 +150,7 @@ fn read(store: &Store, place: usize, call: &Call) -> Reply {
             Reply::json(&store.engines.iter().map(entry).collect())
         }
         "/api/cluster" => cluster(store, place),
+        "/api/cluster/settings" => Reply::json(&json!({"maxVersions": 100})),
         "/api/federated" => federated(store, place),
         "/api/federated/config" => {
             let urls: Vec<&String> = store.members.iter().map(|member| &member.url).collect();
@@ -216,8 +220,6 @@ fn write_catalog(store: &mut Store, call: &Call) -> Reply {
         ("POST", "/api/dbs/rename") => {
             renamed(store.rename_database(&call.field("oldName"), &call.field("newName")), "database")
         }
-        ("GET", "/api/cluster/settings") => Reply::json(&json!({"maxVersions": 100})),
-        ("PUT", "/api/cluster/settings") => Reply::json(&serde_json::from_str(&call.body).unwrap_or_default()),
         ("POST", "/api/cols") => {
             store.create_collection(&database, &call.field("collection"));
             Reply::status("created")
