@@ -136,9 +136,21 @@ pub struct NodeView {
     /// Milliseconds since it was last heard (the leader knows).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contact_ms: Option<u64>,
+    /// How far it has come, while it does not vote yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joining: Option<JoinProgress>,
     /// The machine it runs on, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<MachineMetrics>,
+}
+
+/// How far a node has come that joins: it votes once it has all entries but a few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinProgress {
+    /// Log entries that it has.
+    pub entries: u64,
+    /// Log entries that there are.
+    pub of: u64,
 }
 
 /// The machine a node runs on: `GET /api/metrics`.

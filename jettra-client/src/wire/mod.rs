@@ -7,8 +7,8 @@ mod cluster;
 mod error;
 
 pub use cluster::{
-    ChangePlan, ClusterView, FederatedConfig, FederatedNode, FederatedView, MachineMetrics, NodeView, RegisterAnswer,
-    Role, Status, TransferAnswer, UpgradeAnswer, Votes,
+    ChangePlan, ClusterView, FederatedConfig, FederatedNode, FederatedView, JoinProgress, MachineMetrics, NodeView,
+    RegisterAnswer, Role, Status, TransferAnswer, UpgradeAnswer, Votes,
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 

@@ -53,6 +53,7 @@ const CALLS: &[&str] = &[
     "forward",
     "read-index",
     "machine",
+    "nodes",
     "moved",
     "removed",
     "stop",
@@ -248,6 +249,11 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
             let call: Envelope<Value> = parse(&body)?;
             incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
             json_bytes(&cluster.machine().await)
+        }
+        "nodes" => {
+            let call: Envelope<Value> = parse(&body)?;
+            incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
+            json_bytes(&cluster.own_nodes()?)
         }
         "moved" => {
             let call: Envelope<Value> = parse(&body)?;

@@ -101,6 +101,7 @@ pub struct Cluster {
     stop: watch::Sender<Stop>,
     machine: Arc<Machine>,
     machines: view::MachineCache,
+    told_by_leader: view::ToldByLeader,
     stopping: Mutex<roles::Stopping>,
 }
 
@@ -134,6 +135,7 @@ impl Cluster {
             stop: watch::Sender::new(Stop::Running),
             machine,
             machines: view::MachineCache::default(),
+            told_by_leader: view::ToldByLeader::default(),
             stopping: Mutex::default(),
         }))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jettra_client::wire::{
-    ClusterView, FederatedConfig, FederatedNode, FederatedView, MachineMetrics, NodeView, Role, Status,
+    ClusterView, FederatedConfig, FederatedNode, FederatedView, JoinProgress, MachineMetrics, NodeView, Role, Status,
 };
 use parking_lot::Mutex;
 use serde_json::json;
@@ -15,13 +15,19 @@ use super::facts::{heard_within, lag};
 use super::plan::Quorum;
 use crate::error::Result;
 use crate::peers::Target;
-use crate::raft::{Envelope, Picture, ServerState};
+use crate::raft::{Consensus, Envelope, Picture, ServerState};
 use crate::state::MemberDoc;
 
 /// How long another machine's numbers are shown before they are asked for again.
 const FRESH: Duration = Duration::from_secs(2);
 /// How long another node has to tell them.
 const ASK: Duration = Duration::from_millis(500);
+
+/// How long what the leader said of the members is shown before it is asked again.
+const LEADER_FRESH: Duration = Duration::from_millis(500);
+
+/// What the leader said of the members, and when.
+pub type ToldByLeader = tokio::sync::Mutex<Option<(Instant, Vec<NodeView>)>>;
 
 /// The other machines' numbers, by Raft id, and when they were told.
 pub type MachineCache = Mutex<HashMap<u64, (Instant, MachineMetrics)>>;
@@ -64,7 +70,10 @@ impl Cluster {
         view.term = Some(picture.term);
         view.applied_index = Some(consensus.applied_index());
         view.commit_index = Some(picture.committed.max(consensus.applied_index()));
-        view.nodes = docs.iter().map(|doc| node(&picture, doc, machines.get(&doc.raft_id).cloned())).collect();
+        view.nodes = self.nodes(&consensus, &picture, &docs).await;
+        for (node, doc) in view.nodes.iter_mut().zip(&docs) {
+            node.metrics = machines.get(&doc.raft_id).cloned();
+        }
         let voters = view.nodes.iter().filter(|n| n.voter);
         let active = voters.clone().filter(|n| n.status != Status::Inactive).count() as u64;
         view.failure_tolerance = Some(Quorum::new(voters.count() as u64, active).failure_tolerance);
@@ -118,6 +127,49 @@ impl Cluster {
     /// `unavailable` while the node is no member.
     pub fn federated_config(&self) -> Result<FederatedConfig> {
         Ok(FederatedConfig { federated_servers: self.members()?.into_iter().map(|d| d.url).collect() })
+    }
+
+    /// The members of `docs`, in that order. What only the leader knows of them it is asked for.
+    async fn nodes(self: &Arc<Self>, consensus: &Consensus, picture: &Picture, docs: &[MemberDoc]) -> Vec<NodeView> {
+        let mut nodes: Vec<NodeView> = docs.iter().map(|doc| node(picture, doc, None)).collect();
+        let Some(leader) = self.leader_of(picture, docs).filter(|doc| doc.raft_id != consensus.id()) else {
+            return nodes;
+        };
+        for known in self.ask_nodes(consensus, leader).await {
+            if let Some(node) = nodes.iter_mut().find(|node| node.id == known.id) {
+                node.matched_index = known.matched_index;
+                node.lag_entries = known.lag_entries;
+                node.last_contact_ms = known.last_contact_ms;
+                node.joining = known.joining;
+            }
+        }
+        nodes
+    }
+
+    /// What the leader said of the members within the last moment.
+    async fn ask_nodes(&self, consensus: &Consensus, leader: &MemberDoc) -> Vec<NodeView> {
+        // Held while asking, so that those who come meanwhile share the answer.
+        let mut told = self.told_by_leader.lock().await;
+        if let Some((when, nodes)) = &*told
+            && when.elapsed() < LEADER_FRESH
+        {
+            return nodes.clone();
+        }
+        let peer = self.peers.get(&Target { url: leader.url.clone(), raft_id: leader.raft_id });
+        let (from, to) = (consensus.id(), leader.raft_id);
+        let call = Envelope { cluster: consensus.cluster().to_owned(), from, to, body: json!({}) };
+        let nodes = peer.call_json::<Vec<NodeView>>("/raft/rpc/nodes", &call, ASK).await.unwrap_or_default();
+        *told = Some((Instant::now(), nodes.clone()));
+        nodes
+    }
+
+    /// The members as this node knows them by itself, for another node that asks.
+    ///
+    /// # Errors
+    /// `unavailable` while the node is no member.
+    pub fn own_nodes(&self) -> Result<Vec<NodeView>> {
+        let picture = self.consensus()?.picture();
+        Ok(self.members()?.iter().map(|doc| node(&picture, doc, None)).collect())
     }
 
     /// One member as `GET /api/cluster` shows it.
@@ -234,7 +286,17 @@ fn node(picture: &Picture, doc: &MemberDoc, metrics: Option<MachineMetrics>) -> 
         description: doc.description.clone(),
         matched_index: matched.filter(|_| leads),
         lag_entries: lag(picture, doc.raft_id).filter(|_| leads),
+        joining: leads.then(|| joining(picture, doc)).flatten(),
         last_contact_ms: silence.filter(|_| leads).and_then(|s| u64::try_from(s.as_millis()).ok()),
         metrics,
     }
+}
+
+/// How far a member has come that does not vote yet.
+fn joining(picture: &Picture, doc: &MemberDoc) -> Option<JoinProgress> {
+    if doc.voter == Some(true) {
+        return None;
+    }
+    let entries = picture.matched.get(&doc.raft_id).copied().flatten().unwrap_or(0);
+    Some(JoinProgress { entries, of: picture.last })
 }
