@@ -31,7 +31,10 @@ async fn run(shell: &mut Shell, arguments: &[&str]) -> Result<Report, Failure> {
             node.url.clone(),
             node.status.to_string(),
             format!("{}{mark}", node.role),
-            if node.voter { "yes" } else { "no" }.to_owned(),
+            match node.joining {
+                Some(progress) => format!("has {} of {} entries", progress.entries, progress.of),
+                None => if node.voter { "yes" } else { "no" }.to_owned(),
+            },
             known(node.matched_index),
             known(node.lag_entries),
             known(node.last_contact_ms),
