@@ -12,7 +12,7 @@ use super::histogram::Histogram;
 use crate::shell::Failure;
 
 /// After an error a client rests, so that a node that is down is not asked without end.
-const REST: Duration = Duration::from_millis(50);
+pub const REST: Duration = Duration::from_millis(50);
 /// How long one request may take before it counts as an error.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -46,7 +46,8 @@ impl Tally {
         self.example = self.example.take().or(other.example);
     }
 
-    fn add(&mut self, began: Instant, outcome: Result<(), String>) -> bool {
+    /// Adds a request that has just ended; says whether it succeeded.
+    pub fn add(&mut self, began: Instant, outcome: Result<(), String>) -> bool {
         let succeeded = outcome.is_ok();
         match outcome {
             Ok(()) => self.latencies.add(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX)),
@@ -82,7 +83,12 @@ impl Target {
 
     /// A document of about the wanted size.
     pub fn document(&self, id: u32) -> String {
-        format!("{{\"_id\":\"{}\",\"filling\":\"{}\"}}", key(id), self.filling)
+        self.document_as(&key(id))
+    }
+
+    /// The same under any id.
+    pub fn document_as(&self, id: &str) -> String {
+        format!("{{\"_id\":\"{id}\",\"filling\":\"{}\"}}", self.filling)
     }
 
     fn put(&self, url: &Url, id: u32) -> Request {
@@ -103,7 +109,8 @@ impl Target {
     }
 }
 
-fn key(id: u32) -> String {
+/// The id of document number `id`; they sort as their numbers.
+pub fn key(id: u32) -> String {
     format!("k{id:07}")
 }
 

@@ -8,7 +8,7 @@ use reqwest::{Client, Method, Url};
 use serde_json::{Value, json};
 
 use super::load::{Tally, Target, http, measure, send};
-use super::{BenchOptions, Mode};
+use super::{BenchOptions, Mode, workload};
 use crate::cli::DEFAULT_URL;
 use crate::report::{self, Report};
 use crate::shell::{Failure, credentials, full_url};
@@ -73,6 +73,15 @@ pub async fn run(options: &BenchOptions) -> Result<bool, Failure> {
     let client = client(&options.url, credentials.as_ref())?;
     let http = http()?;
     let target = target(options, authorization(&http, credentials.as_ref())?)?;
+    if let Some(workload) = options.workload {
+        let ran = workload::run(options, workload, &http, &target).await;
+        if !options.keep {
+            client.delete_collection(&target.database, &target.collection).await?;
+        }
+        let (report, failed) = ran?;
+        report::print(&report, options.format)?;
+        return Ok(failed == 0);
+    }
     let documents = report::counted(options.keys.into(), "document");
     report::progress(&format!("preparing {documents} in {}.{}", target.database, target.collection));
     let measured = match prepare(&http, &target).await {
