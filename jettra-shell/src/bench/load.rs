@@ -24,8 +24,7 @@ pub struct Target {
     pub database: String,
     pub collection: String,
     pub keys: u32,
-    /// What fills a document up to its size.
-    pub filling: Arc<str>,
+    pub filling: Filling,
     pub authorization: Option<HeaderValue>,
 }
 
@@ -69,6 +68,40 @@ pub struct Tallies {
     pub seconds: f64,
 }
 
+/// What fills documents up to their size: letters and digits in no order, for each id others, since stores
+/// compress.
+#[derive(Clone, Default)]
+pub struct Filling {
+    pool: Arc<str>,
+    bytes: usize,
+}
+
+impl Filling {
+    /// Bytes from which each filling is a piece: far more than are compressed together.
+    const POOL: usize = 1 << 20;
+
+    /// Fillings of this many bytes.
+    pub fn new(bytes: usize) -> Filling {
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let letter = |n: u64| char::from(LETTERS[(scatter(n) % 64) as usize]);
+        Filling { pool: (0..(Self::POOL + bytes) as u64).map(letter).collect::<String>().into(), bytes }
+    }
+
+    fn of(&self, id: &str) -> &str {
+        let number = id.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into()));
+        let from = scatter(number) as usize % Self::POOL;
+        self.pool.get(from..from + self.bytes).unwrap_or_default()
+    }
+}
+
+/// Another number for each number, in no order (the end of splitmix64).
+pub fn scatter(n: u64) -> u64 {
+    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
 impl Target {
     /// The URL of a call about the collection, on the node of this client.
     pub fn url(&self, client: usize, path: &str, id: Option<u32>) -> Url {
@@ -88,7 +121,7 @@ impl Target {
 
     /// The same under any id.
     pub fn document_as(&self, id: &str) -> String {
-        format!("{{\"_id\":\"{id}\",\"filling\":\"{}\"}}", self.filling)
+        format!("{{\"_id\":\"{id}\",\"filling\":\"{}\"}}", self.filling.of(id))
     }
 
     fn put(&self, url: &Url, id: u32) -> Request {

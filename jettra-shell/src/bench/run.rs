@@ -7,7 +7,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Method, Url};
 use serde_json::{Value, json};
 
-use super::load::{Tally, Target, http, measure, send};
+use super::load::{Filling, Tally, Target, http, measure, send};
 use super::{BenchOptions, Mode, workload};
 use crate::cli::DEFAULT_URL;
 use crate::report::{self, Report};
@@ -164,11 +164,11 @@ fn target(options: &BenchOptions, authorization: Option<HeaderValue>) -> Result<
         database: options.db.clone(),
         collection: format!("load-{:08x}", uuid::Uuid::new_v4().as_fields().0),
         keys: options.keys,
-        filling: "".into(),
+        filling: Filling::default(),
         authorization,
     };
     let missing = (options.size as usize).saturating_sub(target.document(0).len());
-    target.filling = "x".repeat(missing).into();
+    target.filling = Filling::new(missing);
     Ok(target)
 }
 

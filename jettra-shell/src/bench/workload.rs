@@ -8,7 +8,7 @@ use reqwest::{Client, Method, Request};
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
 
-use super::load::{REST, Tally, Target, key, send};
+use super::load::{REST, Tally, Target, key, scatter, send};
 use super::sizes::{Size, sizes};
 use super::{BenchOptions, Workload};
 use crate::report::{self, Report};
@@ -200,11 +200,4 @@ impl Stream {
             Workload::Load => self.target.document_as(&format!("{n:016}")),
         }
     }
-}
-
-/// Another number for each number, in no order (the end of splitmix64).
-fn scatter(n: u64) -> u64 {
-    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ (n >> 31)
 }
