@@ -21,3 +21,37 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     replace(&temporary, path)
 }
+
+/// Bytes that the files below `dir` take on disk: holes do not count. Blocks.
+///
+/// # Errors
+/// When a directory cannot be read; a file that goes meanwhile does not count.
+pub fn disk_bytes(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let counted = match entry.metadata() {
+            Ok(data) if data.is_dir() => disk_bytes(&entry.path()),
+            Ok(data) => Ok(allocated(&data)),
+            Err(e) => Err(e),
+        };
+        match counted {
+            Ok(more) => bytes += more,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn allocated(data: &std::fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    // Always in units of 512 bytes, whatever the file system's blocks are.
+    data.blocks() * 512
+}
+
+#[cfg(not(unix))]
+fn allocated(data: &std::fs::Metadata) -> u64 {
+    data.len()
+}

@@ -96,7 +96,21 @@ async fn readyz(app: &Arc<App>, _: Request) -> Result<Answer> {
     Err(Error::unavailable(text.trim_end().to_owned()))
 }
 
+/// Memory and disk, measured when asked.
+async fn sizes(app: &App) {
+    if let Some(bytes) = crate::machine::resident_bytes() {
+        metrics::gauge!("process_resident_memory_bytes").set(bytes as f64);
+    }
+    let dir = app.config.data_dir.clone();
+    let measure = move || ["state", "log"].map(|part| (part, crate::files::disk_bytes(&dir.join(part))));
+    for (part, bytes) in tokio::task::spawn_blocking(measure).await.into_iter().flatten() {
+        // A node that waits to be registered has neither yet.
+        metrics::gauge!("jettra_data_bytes", "part" => part).set(bytes.unwrap_or(0) as f64);
+    }
+}
+
 async fn prometheus(app: &Arc<App>, _: Request) -> Result<Answer> {
+    sizes(app).await;
     if let Some(consensus) = app.cluster.running() {
         let picture = consensus.picture();
         let number = |n: u64| n as f64;

@@ -214,7 +214,8 @@ impl Cluster {
             let disk = consensus.log().disk_bytes();
             consensus.bound_log(disk, self.options.retain_bytes).await;
             disk_then = disk_then.min(disk);
-            let grown = disk.saturating_sub(disk_then) >= self.options.retain_bytes / 4;
+            let grown = disk.saturating_sub(disk_then) >= self.options.retain_bytes / 4
+                || picture.applied.saturating_sub(index_then) >= self.options.raft.retain_entries;
             if picture.applied > index_then && (grown || last_point.elapsed() >= EVERY) {
                 consensus.durable_point().await;
                 (last_point, disk_then, index_then) = (std::time::Instant::now(), disk, picture.applied);

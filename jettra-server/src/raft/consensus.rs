@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use super::log::LogStore;
 use super::machine::Machine;
 use super::network::Network;
+use super::pace::Sending;
 use super::read_gate::ReadGate;
 use super::store::StateStore;
 use super::types::{Member, Proposal, Raft, StoredMembership, TypeConfig};
@@ -126,11 +127,23 @@ pub struct Consensus {
     election_max: Duration,
     /// Until then a node with earlier state votes for nobody, not even itself, and serves no lease read.
     quiet_until: Instant,
+    /// The snapshots that this node is sending.
+    sending: Arc<Sending>,
+    /// Entries kept in the log behind a durable point.
+    retain_entries: u64,
     /// Whether this node is paused: a member that is not elected.
     paused: Arc<AtomicBool>,
 }
 
 const KIB: usize = 1 << 10;
+/// Entries that are purged at once, at least.
+const PURGE_BATCH: u64 = 1024;
+/// While a snapshot is being sent, the log may have so many times the entries and bytes that are retained else.
+const HELD: u64 = 4;
+
+fn thousandths(part: u64, whole: u64) -> u64 {
+    u64::try_from(u128::from(part) * 1000 / u128::from(whole.max(1))).unwrap_or(u64::MAX)
+}
 
 impl Consensus {
     /// Opens Raft as member `id` of `cluster`.
@@ -156,8 +169,8 @@ impl Consensus {
             max_payload_entries: 4096,
             replication_lag_threshold: settings.retain_entries.saturating_mul(2),
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: settings.retain_entries,
-            purge_batch_size: 1024,
+            // `bound_log` decides what is purged.
+            max_in_snapshot_log_to_keep: u64::MAX,
             backoff: "50ms 100ms 200ms ...500ms".to_owned(),
             ..openraft::Config::default()
         };
@@ -165,7 +178,8 @@ impl Consensus {
         let had_state = !log.is_pristine();
         let (applied_tx, applied) = watch::channel(0);
         let machine = Machine::new(store.clone(), Some(log.clone()), applied_tx);
-        let network = Network::new(peers, cluster.to_owned(), id);
+        let sending = Arc::new(Sending::default());
+        let network = Network::new(peers, cluster.to_owned(), id, sending.clone(), applied.clone());
         let raft = Raft::new(id, config, network, log.clone(), machine).await.map_err(|e| e.to_string())?;
         // A single voter has promised nothing to anyone.
         let alone = raft.metrics().borrow_watched().membership_config.voter_ids().count() <= 1;
@@ -183,6 +197,8 @@ impl Consensus {
             });
         }
         Ok(Arc::new(Consensus {
+            sending,
+            retain_entries: settings.retain_entries,
             paused,
             raft,
             store,
@@ -464,27 +480,38 @@ impl Consensus {
         }
     }
 
-    /// Makes a durable point; openraft then purges what the log need not keep.
-    pub async fn durable_point(&self) {
-        if let Err(e) = self.raft.trigger().snapshot().await {
-            tracing::warn!(error = %e, "no durable point: raft has stopped");
-        }
-    }
-
-    /// Purges entries that a durable point covers where the log, which takes `disk` bytes, takes more than
-    /// `most`. Entries are taken to be of one size; whole chunks are freed, so it may stay a chunk above.
+    /// Purges what a durable point covers of the log, which takes `disk` bytes, where it has more entries than are
+    /// retained or takes more than `most` bytes. While a snapshot is being sent, what comes behind it is held for its
+    /// receiver, up to [`HELD`] times as much.
     pub async fn bound_log(&self, disk: u64, most: u64) {
-        if disk <= most {
-            return;
-        }
         let (first, next) = self.log.bounds();
-        let surplus = u128::from(next - first) * u128::from(disk - most) / u128::from(disk);
-        let upto = (first + u64::try_from(surplus).unwrap_or(0)).min(self.picture().snapshot);
+        let entries = next - first;
+        let (mut most_bytes, mut most_entries) = (most, self.retain_entries);
+        if self.sending.is_under_way() {
+            (most_bytes, most_entries) = (most.saturating_mul(HELD), self.retain_entries.saturating_mul(HELD));
+            let fuller = thousandths(disk, most_bytes).max(thousandths(entries, most_entries));
+            self.sending.set_held(fuller);
+        }
+        let covered = self.picture().snapshot;
+        let by_entries = covered.saturating_sub(most_entries);
+        let by_entries = if by_entries >= first + PURGE_BATCH { by_entries } else { first };
+        // Entries are taken to be of one size; whole chunks are freed, so it may stay a chunk above.
+        let surplus = u128::from(entries) * u128::from(disk.saturating_sub(most_bytes)) / u128::from(disk.max(1));
+        let by_bytes = first + u64::try_from(surplus).unwrap_or(0);
+        let upto = by_bytes.max(by_entries).min(covered);
         if upto <= first {
             return;
         }
+        // Where a follower is reading there, openraft puts it off until that one has answered.
         if let Err(e) = self.raft.trigger().purge_log(upto).await {
             tracing::warn!(error = %e, "the log was not purged: raft has stopped");
+        }
+    }
+
+    /// Makes a durable point, up to which the log may be purged.
+    pub async fn durable_point(&self) {
+        if let Err(e) = self.raft.trigger().snapshot().await {
+            tracing::warn!(error = %e, "no durable point: raft has stopped");
         }
     }
 

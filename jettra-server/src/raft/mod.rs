@@ -3,7 +3,7 @@
 //! - `types`: what openraft is told about our cluster
 //! - `log`: the log on disk, over the crate `raft-log`
 //! - `store`, `machine`: the state on disk and openraft's state machine over it
-//! - `snapshot`, `wire`, `network`: what travels between nodes
+//! - `snapshot`, `wire`, `network`: what travels between nodes, and at which `pace`
 //! - [`incoming`]: the called side of it
 //! - `consensus`: what the rest of the node sees
 
@@ -12,6 +12,7 @@ pub mod incoming;
 mod log;
 mod machine;
 mod network;
+mod pace;
 mod read_gate;
 mod snapshot;
 mod store;

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -14,9 +14,10 @@ use openraft::raft::{
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::machine::SnapshotData;
+use super::pace::{Pace, Sending};
 use super::snapshot;
 use super::types::{Member, SnapshotOf, TypeConfig, Vote};
 use super::wire::{Envelope, encode_append};
@@ -35,12 +36,21 @@ pub struct Network {
     peers: Arc<Peers>,
     cluster: String,
     id: u64,
+    sending: Arc<Sending>,
+    applied: watch::Receiver<u64>,
 }
 
 impl Network {
-    /// The network as node `id` of `cluster` sees it.
-    pub fn new(peers: Arc<Peers>, cluster: String, id: u64) -> Self {
-        Network { peers, cluster, id }
+    /// The network as node `id` of `cluster` sees it. Snapshots are counted in `sending` and keep the pace of the
+    /// writes that `applied` tells of.
+    pub fn new(
+        peers: Arc<Peers>,
+        cluster: String,
+        id: u64,
+        sending: Arc<Sending>,
+        applied: watch::Receiver<u64>,
+    ) -> Self {
+        Network { peers, cluster, id, sending, applied }
     }
 }
 
@@ -49,7 +59,15 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Connection {
         let peer = self.peers.get(&Target { url: node.url.clone(), raft_id: target });
-        Connection { peers: self.peers.clone(), peer, cluster: self.cluster.clone(), from: self.id, to: target }
+        Connection {
+            peers: self.peers.clone(),
+            peer,
+            cluster: self.cluster.clone(),
+            from: self.id,
+            to: target,
+            sending: self.sending.clone(),
+            applied: self.applied.clone(),
+        }
     }
 }
 
@@ -61,6 +79,8 @@ pub struct Connection {
     cluster: String,
     from: u64,
     to: u64,
+    sending: Arc<Sending>,
+    applied: watch::Receiver<u64>,
 }
 
 impl Connection {
@@ -148,15 +168,22 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let head = serde_json::to_vec(&head).map_err(|e| StreamingError::Network(NetworkError::new(&e)))?;
         let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
         tracing::info!(to = self.to, "sending a snapshot");
+        let (began, _sending) = (Instant::now(), self.sending.begin());
+        let mut pace = Pace::new(self.sending.clone(), self.applied.clone());
         let peer = self.peer();
         let sent = peer.stream("/raft/rpc/snapshot", &head, |key, sequence| {
             let framed = snapshot::frame_head(&head);
             tokio::task::spawn_blocking(move || {
                 let (state, pin) = *view;
                 let runtime = tokio::runtime::Handle::current();
-                let send = |bytes: Bytes| {
+                let mut working_since = Instant::now();
+                let mut send = |bytes: Bytes| {
+                    let (worked, size) = (working_since.elapsed(), bytes.len());
                     let idle = async { tokio::time::timeout(SNAPSHOT_IDLE, sender.send(Ok(bytes))).await };
-                    matches!(runtime.block_on(idle), Ok(Ok(())))
+                    let sent = matches!(runtime.block_on(idle), Ok(Ok(())));
+                    std::thread::sleep(pace.rest(worked, size, Instant::now()));
+                    working_since = Instant::now();
+                    sent
                 };
                 if !send(framed) {
                     return;
@@ -175,6 +202,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
             answer = sent => {
                 // Whatever it was: beginning a whole snapshot again at once would not mend it.
                 let answer = answer.map_err(|e| StreamingError::Unreachable(Unreachable::new(&e)))?;
+                tracing::info!(to = self.to, seconds = began.elapsed().as_secs_f64(), "the snapshot is installed");
                 serde_json::from_slice(&answer).map_err(|e| StreamingError::Network(NetworkError::new(&e)))
             }
         }

@@ -139,8 +139,8 @@ impl Iterator for Export {
 
 /// Bytes of records that are gathered into one batch.
 const BATCH_BYTES: usize = 1 << 20;
-/// Bytes written before they are made durable.
-const VOLATILE_BYTES: usize = 64 << 20;
+/// Bytes written before they are made durable: few, since other processes wait for the disk meanwhile.
+const VOLATILE_BYTES: usize = 8 << 20;
 
 /// Fills an empty engine from the records of a snapshot.
 ///

@@ -62,9 +62,9 @@ pub struct SledConfig {
 }
 
 impl SledConfig {
-    /// A store at `path` with a cache of 256 MiB, and 1 GiB for what is written.
+    /// A store at `path` with a cache of 256 MiB, and 256 MiB for what is written.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        SledConfig { path: path.into(), cache_bytes: 256 << 20, written_bytes: 1 << 30 }
+        SledConfig { path: path.into(), cache_bytes: 256 << 20, written_bytes: 256 << 20 }
     }
 }
 
@@ -156,10 +156,12 @@ impl SledEngine {
     /// Closes the store and opens it again, which lets go of the leaves that were written.
     fn reopen(&self) -> Result<()> {
         let mut handles = self.handles.write();
+        let began = std::time::Instant::now();
         // Dropping the last handle flushes what came after the durable point and waits for it.
         drop(handles.take());
         *handles = Some(open_handles(&self.config).map_err(|error| self.fail(error))?);
         self.written_bytes.store(0, Ordering::Relaxed);
+        metrics::histogram!("jettra_store_reopen_seconds").record(began.elapsed().as_secs_f64());
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::histogram::Histogram;
 use crate::shell::Failure;
 
 /// After an error a client rests, so that a node that is down is not asked without end.
-const REST: Duration = Duration::from_millis(50);
+pub const REST: Duration = Duration::from_millis(50);
 /// How long one request may take before it counts as an error.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -24,8 +24,7 @@ pub struct Target {
     pub database: String,
     pub collection: String,
     pub keys: u32,
-    /// What fills a document up to its size.
-    pub filling: Arc<str>,
+    pub filling: Filling,
     pub authorization: Option<HeaderValue>,
 }
 
@@ -46,7 +45,8 @@ impl Tally {
         self.example = self.example.take().or(other.example);
     }
 
-    fn add(&mut self, began: Instant, outcome: Result<(), String>) -> bool {
+    /// Adds a request that has just ended; says whether it succeeded.
+    pub fn add(&mut self, began: Instant, outcome: Result<(), String>) -> bool {
         let succeeded = outcome.is_ok();
         match outcome {
             Ok(()) => self.latencies.add(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX)),
@@ -68,6 +68,40 @@ pub struct Tallies {
     pub seconds: f64,
 }
 
+/// What fills documents up to their size: letters and digits in no order, for each id others, since stores
+/// compress.
+#[derive(Clone, Default)]
+pub struct Filling {
+    pool: Arc<str>,
+    bytes: usize,
+}
+
+impl Filling {
+    /// Bytes from which each filling is a piece: far more than are compressed together.
+    const POOL: usize = 1 << 20;
+
+    /// Fillings of this many bytes.
+    pub fn new(bytes: usize) -> Filling {
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let letter = |n: u64| char::from(LETTERS[(scatter(n) % 64) as usize]);
+        Filling { pool: (0..(Self::POOL + bytes) as u64).map(letter).collect::<String>().into(), bytes }
+    }
+
+    fn of(&self, id: &str) -> &str {
+        let number = id.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into()));
+        let from = scatter(number) as usize % Self::POOL;
+        self.pool.get(from..from + self.bytes).unwrap_or_default()
+    }
+}
+
+/// Another number for each number, in no order (the end of splitmix64).
+pub fn scatter(n: u64) -> u64 {
+    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
 impl Target {
     /// The URL of a call about the collection, on the node of this client.
     pub fn url(&self, client: usize, path: &str, id: Option<u32>) -> Url {
@@ -82,7 +116,12 @@ impl Target {
 
     /// A document of about the wanted size.
     pub fn document(&self, id: u32) -> String {
-        format!("{{\"_id\":\"{}\",\"filling\":\"{}\"}}", key(id), self.filling)
+        self.document_as(&key(id))
+    }
+
+    /// The same under any id.
+    pub fn document_as(&self, id: &str) -> String {
+        format!("{{\"_id\":\"{id}\",\"filling\":\"{}\"}}", self.filling.of(id))
     }
 
     fn put(&self, url: &Url, id: u32) -> Request {
@@ -103,7 +142,8 @@ impl Target {
     }
 }
 
-fn key(id: u32) -> String {
+/// The id of document number `id`; they sort as their numbers.
+pub fn key(id: u32) -> String {
     format!("k{id:07}")
 }
 

@@ -3,10 +3,15 @@
 //! Closed loop: each client sends its next request when it has the answer to the one before, on a
 //! connection that it keeps. Requests are raw, and of answers only the status is looked at, so that the
 //! load leaves the machine to the nodes where they share it.
+//!
+//! With `--workload` it is one long stream of bulk writes instead, and a row every few seconds tells how
+//! fast it goes and what it does to each node's memory and disk.
 
 mod histogram;
 mod load;
 mod run;
+mod sizes;
+mod workload;
 
 use clap::{Args, ValueEnum};
 
@@ -42,6 +47,30 @@ pub struct BenchOptions {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub keys: u32,
 
+    /// A stream of bulk writes instead, with a row every few seconds of each node's memory and disk
+    #[arg(long, value_enum, conflicts_with_all = ["mode", "seconds"])]
+    pub workload: Option<Workload>,
+
+    /// With --workload: how many documents to write
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub documents: u64,
+
+    /// With --workload: how many documents a request has
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub batch: u64,
+
+    /// With --workload: seconds between rows
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub every: u64,
+
+    /// With --workload load: ids in no order, instead of ascending
+    #[arg(long, requires = "workload")]
+    pub scattered: bool,
+
+    /// With --workload: leave the documents there
+    #[arg(long, requires = "workload")]
+    pub keep: bool,
+
     /// The database to use; a collection is made in it and deleted at the end
     #[arg(long, default_value = "bench")]
     pub db: String,
@@ -68,4 +97,13 @@ pub enum Mode {
     Get,
     /// Save and read in turn
     Mixed,
+}
+
+/// What a stream of bulk writes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Workload {
+    /// Each document is new
+    Load,
+    /// The same few (--keys) over and over, in turn
+    Overwrite,
 }

@@ -7,8 +7,8 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Method, Url};
 use serde_json::{Value, json};
 
-use super::load::{Tally, Target, http, measure, send};
-use super::{BenchOptions, Mode};
+use super::load::{Filling, Tally, Target, http, measure, send};
+use super::{BenchOptions, Mode, workload};
 use crate::cli::DEFAULT_URL;
 use crate::report::{self, Report};
 use crate::shell::{Failure, credentials, full_url};
@@ -73,6 +73,15 @@ pub async fn run(options: &BenchOptions) -> Result<bool, Failure> {
     let client = client(&options.url, credentials.as_ref())?;
     let http = http()?;
     let target = target(options, authorization(&http, credentials.as_ref())?)?;
+    if let Some(workload) = options.workload {
+        let ran = workload::run(options, workload, &http, &target).await;
+        if !options.keep {
+            client.delete_collection(&target.database, &target.collection).await?;
+        }
+        let (report, failed) = ran?;
+        report::print(&report, options.format)?;
+        return Ok(failed == 0);
+    }
     let documents = report::counted(options.keys.into(), "document");
     report::progress(&format!("preparing {documents} in {}.{}", target.database, target.collection));
     let measured = match prepare(&http, &target).await {
@@ -155,11 +164,11 @@ fn target(options: &BenchOptions, authorization: Option<HeaderValue>) -> Result<
         database: options.db.clone(),
         collection: format!("load-{:08x}", uuid::Uuid::new_v4().as_fields().0),
         keys: options.keys,
-        filling: "".into(),
+        filling: Filling::default(),
         authorization,
     };
     let missing = (options.size as usize).saturating_sub(target.document(0).len());
-    target.filling = "x".repeat(missing).into();
+    target.filling = Filling::new(missing);
     Ok(target)
 }
 

@@ -40,6 +40,9 @@ const REPLICATION_BYTES: usize = 4 << 20;
 /// Bytes that one read for `apply` returns at most, unless a single entry is larger.
 const APPLY_BYTES: usize = 1 << 20;
 
+/// Entries read from disk in one go, while appends wait.
+const READ_ENTRIES: u64 = 64;
+
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct LogTypes;
 
@@ -180,16 +183,22 @@ impl LogStore {
         }
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
-            let log = &shared.writer.lock().log;
             let mut entries = Vec::new();
             let mut bytes = 0;
-            for found in log.read(start, end) {
-                let (id, payload) = found?;
-                bytes += payload.size();
-                if bytes > max_bytes && !entries.is_empty() {
-                    break;
+            // In pieces: appends wait while the log is read.
+            let mut from = start;
+            while from < end {
+                let log = &shared.writer.lock().log;
+                let to = end.min(from + READ_ENTRIES);
+                for found in log.read(from, to) {
+                    let (id, payload) = found?;
+                    bytes += payload.size();
+                    if bytes > max_bytes && !entries.is_empty() {
+                        return Ok(entries);
+                    }
+                    entries.push(Entry { log_id: id.0, payload: payload.0 });
                 }
-                entries.push(Entry { log_id: id.0, payload: payload.0 });
+                from = to;
             }
             Ok(entries)
         })
