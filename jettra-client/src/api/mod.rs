@@ -8,3 +8,6 @@ mod documents;
 mod membership;
 mod typed;
 mod versions;
+mod watch;
+
+pub use watch::{Change, Watch};
