@@ -68,7 +68,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         hosts,
         config: config.clone(),
         scans: Arc::new(Semaphore::new(SCANS)),
-        watches: Watches::default(),
+        watches: Watches::new(config.max_connections),
     });
     let (stop_serving, served) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(server::serve(

@@ -41,7 +41,7 @@ pub(super) const ROUTES: &[Route] = &[
     route!(GET "/api/watch", Access::Role(Role::Reader), ["db", "col?", "from?", "consistency?", "timeout?"], "committed changes as Server-Sent Events, in log order; from, or the header Last-Event-ID: after this position (<rev> or <rev>.<n>), from now on without; timeout: for the start", watch),
 ];
 
-/// Watchers of one node at once.
+/// Watchers of one node at once, at most.
 const WATCHERS: usize = 1000;
 /// A watcher is told its position after so long without a change.
 const PROGRESS: Duration = Duration::from_secs(5);
@@ -56,9 +56,10 @@ pub struct Watches {
     feed: Arc<Feed>,
 }
 
-impl Default for Watches {
-    fn default() -> Self {
-        Watches { room: Arc::new(Semaphore::new(WATCHERS)), feed: Arc::default() }
+impl Watches {
+    /// Room for watchers on a node with so many connections: half of these stay for other requests.
+    pub fn new(max_connections: usize) -> Self {
+        Watches { room: Arc::new(Semaphore::new((max_connections / 2).clamp(1, WATCHERS))), feed: Arc::default() }
     }
 }
 
@@ -70,7 +71,8 @@ async fn watch(app: &Arc<App>, request: Request) -> Result<Answer> {
     readable(&request.principal, &db)?;
     let guest = Guest::new(&app.cluster.state()?, &request.principal.name);
     let room = app.watches.room.clone().try_acquire_owned();
-    let room = room.map_err(|_| Error::busy(format!("{WATCHERS} watch this node already: ask another one")))?;
+    let room =
+        room.map_err(|_| Error::busy("too many watch this node already: ask another one, or raise MaxConnections"))?;
 
     let index = request.ready_to_read(app).await?;
     let state = app.cluster.state()?;
