@@ -43,6 +43,7 @@
 //! | `targets` | the nodes known, the leader among them, which to ask next |
 //! | `session` | the numbers of writes and what of them is acknowledged |
 //! | `transport` | one attempt over HTTP |
+//! | `events` | Server-Sent Events, taken apart |
 //! | `document`, `options`, `error` | what calls take and return |
 //! | `testing` | with the feature `test-util`: a node in memory |
 #![deny(missing_docs)]
@@ -61,6 +62,8 @@ mod document;
 #[cfg(feature = "http")]
 mod error;
 #[cfg(feature = "http")]
+mod events;
+#[cfg(feature = "http")]
 mod exchange;
 #[cfg(feature = "http")]
 mod options;
@@ -78,6 +81,8 @@ pub mod testing;
 mod transport;
 
 #[cfg(feature = "http")]
+pub use api::{Change, Watch};
+#[cfg(feature = "http")]
 pub use builder::JettraClientBuilder;
 #[cfg(feature = "http")]
 pub use client::JettraClient;
@@ -86,6 +91,6 @@ pub use document::{Document, DocumentBody};
 #[cfg(feature = "http")]
 pub use error::{Error, Result};
 #[cfg(feature = "http")]
-pub use options::{Consistency, MembershipOptions, QueryOptions, ReadOptions, WriteOptions};
+pub use options::{Consistency, MembershipOptions, QueryOptions, ReadOptions, WatchOptions, WriteOptions};
 #[cfg(feature = "http")]
 pub use wire::ErrorCode;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::wire::Position;
+
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Consistency {
@@ -236,6 +238,42 @@ impl MembershipOptions {
     #[must_use]
     pub fn force(mut self) -> Self {
         self.force = true;
+        self
+    }
+}
+
+/// What to watch, and from where on.
+///
+/// ```
+/// use jettra_client::WatchOptions;
+///
+/// let options = WatchOptions::new().collection("users").after("812.3".parse()?);
+/// # Ok::<(), jettra_client::wire::NoPosition>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct WatchOptions {
+    pub(crate) collection: Option<String>,
+    pub(crate) after: Option<Position>,
+}
+
+impl WatchOptions {
+    /// Every collection of the database, from now on.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// This collection only.
+    #[must_use]
+    pub fn collection(mut self, collection: impl Into<String>) -> Self {
+        self.collection = Some(collection.into());
+        self
+    }
+
+    /// Begins with the first change after this position: that of a [`Change`](crate::Change), or
+    /// [`Position::after`] a revision that is known.
+    #[must_use]
+    pub fn after(mut self, position: Position) -> Self {
+        self.after = Some(position);
         self
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) deadline: Option<Duration>,
     /// The time for one attempt, where it is not the client's.
     pub(crate) attempt: Option<Duration>,
+    /// Whether the answer is a stream without an end.
+    pub(crate) streams: bool,
 }
 
 impl Request {
@@ -44,6 +46,7 @@ impl Request {
             anonymous: false,
             deadline: None,
             attempt: None,
+            streams: false,
         }
     }
 
@@ -60,6 +63,12 @@ impl Request {
     /// A POST that is not numbered.
     pub(crate) fn post(path: &str, safety: Safety) -> Request {
         Request::new(Method::POST, path, safety)
+    }
+
+    /// Wants the answer as it comes: the time limits are for its beginning.
+    pub(crate) fn streaming(mut self) -> Request {
+        self.streams = true;
+        self
     }
 
     /// Leaves out who asks.

@@ -31,6 +31,16 @@ pub(crate) struct Answer {
     /// The revision of the document, from `ETag`.
     pub(crate) rev: Option<u64>,
     pub(crate) signs: Signs,
+    /// The body as it comes, instead of `body`, where the request streams.
+    pub(crate) opened: Option<Opened>,
+}
+
+/// An answer whose body is still to come.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The node's URL.
+    pub(crate) url: String,
+    pub(crate) response: reqwest::Response,
 }
 
 /// What every answer tells beside its body.
@@ -66,20 +76,33 @@ pub(crate) struct Way<'a> {
     pub(crate) max_bytes: usize,
 }
 
-/// Sends the call once and reads the answer whole.
+/// Sends the call once and reads the answer whole, or, where the request streams, its head.
 pub(crate) async fn attempt(request: &Request, way: Way<'_>) -> Result<Answer, Attempt> {
+    if !request.streams {
+        return send(request, way).await;
+    }
+    let silence = Failure::Lost { message: "silence".to_owned(), timed_out: true };
+    let sent = tokio::time::timeout(way.limit, send(request, way)).await;
+    sent.unwrap_or(Err(Attempt::Failed(silence, Signs::default())))
+}
+
+async fn send(request: &Request, way: Way<'_>) -> Result<Answer, Attempt> {
     let built = build(request, &way).build().map_err(|error| Attempt::Unsendable(innermost(&error)))?;
     let answer = way.http.execute(built).await.map_err(|error| Attempt::Failed(failure(&error), Signs::default()))?;
     let status = answer.status();
     let headers = answer.headers().clone();
     let signs = Signs::of(&headers);
+    if request.streams && status.is_success() {
+        let opened = Some(Opened { url: way.url.to_owned(), response: answer });
+        return Ok(Answer { body: Bytes::new(), rev: None, signs, opened });
+    }
     let body = match read(answer, way.max_bytes).await {
         Ok(Some(body)) => body,
         Ok(None) => return Err(Attempt::TooLarge),
         Err(error) => return Err(Attempt::Failed(failure(&error), signs)),
     };
     if status.is_success() {
-        return Ok(Answer { body, rev: etag(&headers), signs });
+        return Ok(Answer { body, rev: etag(&headers), signs, opened: None });
     }
     Err(Attempt::Failed(Failure::Refused(refusal(status.as_u16(), &headers, &body)), signs))
 }
@@ -90,7 +113,10 @@ fn build(request: &Request, way: &Way<'_>) -> reqwest::RequestBuilder {
     let told = way.limit.mul_f32(0.9).as_millis().max(1);
     let join = if request.query.is_empty() { "" } else { "&" };
     let url = format!("{}{}?{}{join}timeout={told}ms", way.url, request.path, request.query);
-    let mut builder = way.http.request(request.method.clone(), url).timeout(way.limit);
+    let mut builder = way.http.request(request.method.clone(), url);
+    if !request.streams {
+        builder = builder.timeout(way.limit);
+    }
     builder = match way.authorization {
         Authorization::None => builder,
         Authorization::Basic(user, password) => builder.basic_auth(user, Some(password)),

@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::api::{App, server};
+use crate::api::{App, Watches, server};
 use crate::auth::{Auth, host_of};
 use crate::cluster::identity::{Identity, Membership};
 use crate::cluster::{Call, Cluster, Options, Stop};
@@ -68,6 +68,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         hosts,
         config: config.clone(),
         scans: Arc::new(Semaphore::new(SCANS)),
+        watches: Watches::new(config.max_connections),
     });
     let (stop_serving, served) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(server::serve(

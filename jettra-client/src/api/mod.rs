@@ -9,3 +9,6 @@ mod membership;
 mod settings;
 mod typed;
 mod versions;
+mod watch;
+
+pub use watch::{Change, Watch};

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Received;
 use super::store::{Member, Store, merge, with_id};
 use crate::options::Condition;
-use crate::wire::ErrorCode;
+use crate::wire::{ChangeData, ChangeOp, ErrorCode, Position};
 
 /// A request, taken apart.
 #[derive(Debug)]
@@ -28,11 +28,14 @@ pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) body: String,
     pub(super) rev: Option<u64>,
+    pub(super) content_type: &'static str,
 }
+
+const JSON: &str = "application/json";
 
 impl Reply {
     fn text(body: String, rev: Option<u64>) -> Reply {
-        Reply { status: 200, body, rev }
+        Reply { status: 200, body, rev, content_type: JSON }
     }
 
     fn json(value: &Value) -> Reply {
@@ -50,7 +53,7 @@ impl Reply {
     pub(super) fn error_with(code: ErrorCode, message: &str, mut error: Value) -> Reply {
         error["code"] = code.as_str().into();
         error["message"] = message.into();
-        Reply { status: code.status(), body: json!({"error": error}).to_string(), rev: None }
+        Reply { status: code.status(), body: json!({"error": error}).to_string(), rev: None, content_type: JSON }
     }
 
     fn not_found(what: &str) -> Reply {
@@ -134,6 +137,7 @@ fn read(store: &Store, place: usize, call: &Call) -> Reply {
             Reply::text(format!("[{}]", chosen.join(",")), None)
         }
         "/api/count" => count(matching(store, call).count()),
+        "/api/watch" => watch(store, call),
         "/api/versions" => {
             let names: Vec<String> = store.history(db, col, id).iter().map(|(rev, _)| version_name(*rev)).collect();
             Reply::json(&json!(names))
@@ -166,6 +170,27 @@ fn read(store: &Store, place: usize, call: &Call) -> Reply {
             None => Reply::error(ErrorCode::Unsupported, "there is no such route"),
         },
     }
+}
+
+/// What has changed so far; then the stream ends, and a client comes back for more.
+fn watch(store: &Store, call: &Call) -> Reply {
+    let after = call.param("from").parse().unwrap_or(Position::after(store.index));
+    let mut events = format!("id: {after}\nevent: progress\ndata: {{\"index\":{}}}\n\n", after.rev);
+    let col = call.param("col");
+    for change in store.changes(call.param("db"), after).filter(|change| col.is_empty() || change.path.col == col) {
+        let data = ChangeData {
+            op: if change.json.is_some() { ChangeOp::Save } else { ChangeOp::Delete },
+            db: change.path.db.clone(),
+            col: change.path.col.clone(),
+            id: Some(change.id.clone()),
+            rev: change.rev,
+            to: None,
+            doc: change.json.clone().and_then(|json| serde_json::value::RawValue::from_string(json).ok()),
+        };
+        let data = serde_json::to_string(&data).unwrap_or_default();
+        events.push_str(&format!("id: {}.0\ndata: {data}\n\n", change.rev));
+    }
+    Reply { content_type: "text/event-stream", ..Reply::text(events, None) }
 }
 
 fn write(store: &mut Store, call: &Call) -> Reply {

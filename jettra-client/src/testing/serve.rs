@@ -102,7 +102,7 @@ fn respond(shared: &Shared, reply: Reply, retry_after: Option<u64>) -> io::Resul
     let role = if store.leader == node { "LEADER" } else { "FOLLOWER" };
     let mut response = Response::builder()
         .status(reply.status)
-        .header(CONTENT_TYPE, "application/json")
+        .header(CONTENT_TYPE, reply.content_type)
         .header("X-Jettra-Node", &node)
         .header("X-Jettra-Role", role)
         .header("X-Jettra-Leader", &store.leader)

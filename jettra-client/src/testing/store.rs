@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::routes::Reply;
 use crate::options::Condition;
-use crate::wire::ErrorCode;
+use crate::wire::{CollectionPath, ErrorCode, Position};
 
 /// A member of the cluster.
 #[derive(Debug, Clone)]
@@ -24,6 +24,15 @@ struct Document {
     current: Option<(u64, String)>,
     /// Superseded states, oldest first.
     history: Vec<(u64, String)>,
+}
+
+/// A document that was saved, or deleted.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) rev: u64,
+    pub(super) path: CollectionPath,
+    pub(super) id: String,
+    pub(super) json: Option<String>,
 }
 
 type Collection = BTreeMap<String, Document>;
@@ -45,6 +54,8 @@ pub(super) struct Store {
     pub(super) login_required: bool,
     pub(super) tokens: HashSet<String>,
     pub(super) password: String,
+    /// What was saved (or, without a text, deleted), oldest first.
+    changes: Vec<Change>,
     /// By database, then by name.
     collections: BTreeMap<String, BTreeMap<String, Collection>>,
     sessions: HashMap<String, Numbered>,
@@ -61,6 +72,7 @@ impl Store {
             login_required: false,
             tokens: HashSet::new(),
             password: "password".into(),
+            changes: Vec::new(),
             collections: BTreeMap::new(),
             sessions: HashMap::new(),
         }
@@ -179,9 +191,17 @@ impl Store {
             return None;
         }
         document.history.extend(document.current.take());
-        document.current = state.map(|json| (rev, json));
+        document.current = state.clone().map(|json| (rev, json));
         self.index = rev;
+        let path = CollectionPath { db: place.0.to_owned(), col: place.1.to_owned() };
+        self.changes.push(Change { rev, path, id: place.2.to_owned(), json: state });
         Some(rev)
+    }
+
+    /// What was changed in a database after this position; each revision makes one change.
+    pub(super) fn changes(&self, database: &str, after: Position) -> impl Iterator<Item = &Change> {
+        let later = move |change: &&Change| Position { rev: change.rev, n: 0 } > after;
+        self.changes.iter().filter(move |change| change.path.db == database).filter(later)
     }
 
     fn collection(&mut self, database: &str, name: &str) -> &mut Collection {

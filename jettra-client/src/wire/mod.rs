@@ -5,12 +5,14 @@
 
 mod cluster;
 mod error;
+mod watch;
 
 pub use cluster::{
     ChangePlan, ClusterView, FederatedConfig, FederatedNode, FederatedView, JoinProgress, MachineMetrics, NodeView,
     RegisterAnswer, Role, Status, TransferAnswer, UpgradeAnswer, Votes,
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use watch::{ChangeData, ChangeOp, CollectionPath, CompactedData, NoPosition, Position, ProgressData};
 
 use serde::{Deserialize, Serialize};
 

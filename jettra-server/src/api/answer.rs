@@ -44,6 +44,11 @@ impl Answer {
         Answer { content_type: "application/json", body, etag: None, index: None, headers: Vec::new() }
     }
 
+    /// Server-Sent Events, as long as they come.
+    pub fn events(body: Body) -> Self {
+        Answer { content_type: "text/event-stream", ..Self::stream(body) }
+    }
+
     /// The same with `ETag: "<rev>"`.
     #[must_use]
     pub fn etag(mut self, rev: u64) -> Self {

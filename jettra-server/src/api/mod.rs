@@ -3,7 +3,7 @@
 //! - [`server`]: connections: accept, bound, shut down
 //! - `request`, `answer`: what comes in, parsed once; what goes out
 //! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
-//! - `cluster`, `databases`, `documents`, `queries`, `sessions`, `system`: the areas
+//! - `cluster`, `databases`, `documents`, `queries`, `sessions`, `system`, `watch`: the areas
 //! - `rpc`: calls from other nodes
 //! - `openapi`: the tables above as the OpenAPI document
 
@@ -19,6 +19,7 @@ mod rpc;
 pub mod server;
 mod sessions;
 mod system;
+mod watch;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,6 +31,7 @@ use tokio::sync::Semaphore;
 
 use self::answer::Answer;
 use self::request::Request;
+pub use self::watch::Watches;
 use crate::auth::{Auth, Role};
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -49,6 +51,8 @@ pub struct App {
     pub bodies: Arc<Semaphore>,
     /// Queries that may read a collection at once.
     pub scans: Arc<Semaphore>,
+    /// Those who watch changes.
+    pub watches: Watches,
     /// Hosts that this node answers to, beside loopback and its own addresses.
     pub hosts: Vec<String>,
 }
@@ -95,7 +99,15 @@ pub(crate) use route;
 
 /// Every route but those between nodes.
 fn routes() -> impl Iterator<Item = &'static Route> {
-    [system::ROUTES, sessions::ROUTES, cluster::ROUTES, databases::ROUTES, documents::ROUTES, queries::ROUTES]
-        .into_iter()
-        .flatten()
+    [
+        system::ROUTES,
+        sessions::ROUTES,
+        cluster::ROUTES,
+        databases::ROUTES,
+        documents::ROUTES,
+        queries::ROUTES,
+        watch::ROUTES,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -3,7 +3,7 @@
 use jettra_client::wire::ErrorCode;
 use serde_json::{Map, Value, json};
 
-use super::{Access, routes};
+use super::{Access, routes, watch};
 
 /// The document that `GET /api/openapi.json` answers.
 pub fn document() -> Value {
@@ -19,11 +19,12 @@ pub fn document() -> Value {
             json!({"name": name.trim_end_matches('?'), "in": "query", "required": required, "schema": {"type": "string"}})
         });
         let parameters: Vec<Value> = in_path.chain(in_query).collect();
+        let content_type = if route.path == watch::PATH { "text/event-stream" } else { "application/json" };
         let mut operation = json!({
             "summary": route.summary,
             "parameters": parameters,
             "responses": {
-                "200": {"description": "done", "content": {"application/json": {}}},
+                "200": {"description": "done", "content": {content_type: {}}},
                 "default": {"description": "refused", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}},
             },
         });

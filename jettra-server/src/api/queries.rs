@@ -33,7 +33,7 @@ const WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// What this version does not do yet is refused and never ignored: the answer would be wrong.
-fn refuse_unknown(request: &Request, names: &[&str]) -> Result<()> {
+pub(super) fn refuse_unknown(request: &Request, names: &[&str]) -> Result<()> {
     match names.iter().find(|name| request.query.get(name).is_some()) {
         Some(name) => Err(Error::bad_request(format!("{name} is not supported by this version: leave it out"))),
         None => Ok(()),

@@ -204,7 +204,11 @@ impl Request {
         crate::random::to_hex(&hasher.finalize()[..16])
     }
 
-    fn header(&self, name: &str) -> Result<Option<&str>> {
+    /// A header's value.
+    ///
+    /// # Errors
+    /// `bad_request` where it is not text.
+    pub fn header(&self, name: &str) -> Result<Option<&str>> {
         let value = self.headers.get(name).map(|v| v.to_str());
         value.transpose().map_err(|_| Error::bad_request(format!("{name}: the header is not readable text")))
     }

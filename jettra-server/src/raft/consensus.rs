@@ -270,6 +270,11 @@ impl Consensus {
         *self.applied.borrow()
     }
 
+    /// The index of the last entry applied, as it goes on.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.clone()
+    }
+
     /// Waits until the entry at `index` is applied here; false when `limit` runs out before.
     pub async fn wait_applied(&self, index: u64, limit: Duration) -> bool {
         let mut applied = self.applied.clone();

@@ -13,6 +13,7 @@
 //! - `queue`: records that are let go oldest first
 //! - `envelope`, [`catalog`], `stats`, `system`, `view`: how things are stored, and what of it is in memory
 //! - `read`, `pins`, `snapshot`: how it is read, at one revision, beside writes
+//! - `changes`: what changed, in log order, for those who watch
 //! - `garbage`, `reclaim`: what may be deleted, and its deletion
 //!
 //! # Revisions
@@ -32,6 +33,7 @@
 
 mod apply;
 pub mod catalog;
+mod changes;
 pub mod command;
 pub mod document;
 mod envelope;
@@ -57,6 +59,7 @@ mod tests;
 mod view;
 mod write;
 
+pub use changes::{Change, Changed, Changes, ChangesLimit};
 pub use command::{Action, Command, Condition, NewUser, NodeChange, Op, RequestKey, Version, Write, stamp};
 pub use document::{Document, IdentifiedDocument};
 pub use halt::Halt;

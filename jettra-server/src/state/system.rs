@@ -36,8 +36,3 @@ pub(super) const VISIBLE: [(&str, u64); 1] = [("_clusternodes", CLUSTERNODES)];
 pub(super) fn is_system(collection: u64) -> bool {
     collection < 1 << 16
 }
-
-/// Whether its changes are told to nobody.
-pub(super) fn is_hidden(collection: u64) -> bool {
-    is_system(collection) && !VISIBLE.iter().any(|(_, id)| *id == collection)
-}

@@ -2,19 +2,14 @@
 
 use bytes::Bytes;
 
+use super::changes::Change;
 use super::envelope::{Content, Envelope, Kept};
 use super::garbage::Note;
 use super::halt::Halt;
+use super::names::SYSTEM_DATABASE;
 use super::stage::Stage;
 use super::system;
 use crate::storage::{Order, keys};
-
-/// What a change did, as it stands in a record under `CHANGES`: `collection u64 | operation u8 | document id`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
-    Saved = 1,
-    Deleted = 2,
-}
 
 impl Stage<'_> {
     /// The document's newest state, unless it is deleted or has never been.
@@ -22,7 +17,7 @@ impl Stage<'_> {
         Ok(self.envelope(collection, id)?.filter(|envelope| envelope.body().is_some()))
     }
 
-    /// Gives a document a new body.
+    /// Gives a document a new body. The change of a user's document is for the caller to record.
     pub fn save(&mut self, collection: u64, id: &str, body: Bytes) -> Result<(), Halt> {
         let old = self.envelope(collection, id)?;
         let mut stats = self.stats(collection);
@@ -34,11 +29,12 @@ impl Stage<'_> {
         let created = old.as_ref().filter(|old| old.body().is_some()).map_or(self.rev, |old| old.created);
         let kept = self.supersede(collection, id, old.as_ref())?;
         self.put_envelope(collection, id, created, kept, Content::Live(body));
-        self.note_change(collection, id, Change::Saved);
+        self.note_system_change(collection, Change::Saved { id: id.to_owned() });
         Ok(())
     }
 
-    /// Deletes a document; nothing is written where it is absent. Says whether it was there.
+    /// Deletes a document; nothing is written where it is absent. Says whether it was there. As with
+    /// [`Stage::save`], the caller records the change.
     pub fn remove(&mut self, collection: u64, id: &str) -> Result<bool, Halt> {
         let Some(old) = self.live(collection, id)? else { return Ok(false) };
         let mut stats = self.stats(collection);
@@ -57,7 +53,7 @@ impl Stage<'_> {
         } else {
             self.delete(keys::current(collection, id));
         }
-        self.note_change(collection, id, Change::Deleted);
+        self.note_system_change(collection, Change::Deleted { id: id.to_owned() });
         Ok(true)
     }
 
@@ -72,16 +68,12 @@ impl Stage<'_> {
         self.put(keys::current(collection, id), envelope.encode());
     }
 
-    fn note_change(&mut self, collection: u64, id: &str, change: Change) {
-        if system::is_hidden(collection) {
-            return;
+    /// Records a change of one of the system's visible collections; the others' changes are told to nobody, and those
+    /// of users' are recorded where their names are known.
+    fn note_system_change(&mut self, collection: u64, change: Change) {
+        if let Some((name, _)) = system::VISIBLE.iter().find(|(_, id)| *id == collection) {
+            self.note_change(collection, SYSTEM_DATABASE, name, &change);
         }
-        let mut value = Vec::with_capacity(9 + id.len());
-        value.extend_from_slice(&collection.to_be_bytes());
-        value.push(change as u8);
-        value.extend_from_slice(id.as_bytes());
-        let n = self.next_change();
-        self.put(keys::change(self.rev, n), value.into());
     }
 
     /// Moves the newest state to the superseded ones, and returns what is kept of these after it.

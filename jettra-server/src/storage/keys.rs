@@ -7,7 +7,7 @@
 //! | [`META`] | name | what the store is, and up to where it has applied |
 //! | [`CURRENT`] | collection u64, document id | envelope: the newest state, a tombstone too |
 //! | [`HISTORY`] | collection u64, length of id u16, document id, !rev u64 | envelope: a superseded state |
-//! | [`CHANGES`] | rev u64, n u32 | collection u64, operation u8, document id |
+//! | [`CHANGES`] | rev u64, n u32 | collection u64, operation u8, names, document id: see `state/changes.rs` |
 //! | [`GARBAGE`] | rev u64, n u32 | what may be deleted once no view is older than rev |
 //! | [`EXPIRY`] | due ms u64, rev u64, n u32 | what may be deleted once cluster time has reached due |
 //! | [`STATS`] | collection u64 | count, bytes and digest of the live documents |

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::json;
 use crate::error::Error;
 use crate::state::catalog::{CatalogDoc, DEFAULT_ENGINE, Database, id_text};
+use crate::state::changes::Change;
 use crate::state::garbage::Note;
 use crate::state::halt::Stop;
 use crate::state::names::{CollectionName, DatabaseName, STANDARD_COLLECTIONS};
@@ -33,8 +34,8 @@ pub(super) fn delete_database(stage: &mut Stage<'_>, name: &DatabaseName) -> Res
     let Some(database) = Arc::make_mut(&mut stage.core.catalog).remove_database(name.as_str()) else {
         return Ok(UNCHANGED);
     };
-    for collection in database.collections.values() {
-        drop_collection(stage, *collection)?;
+    for (col, collection) in &database.collections {
+        drop_collection(stage, name, col, *collection)?;
     }
     stage.remove(system::CATALOG, &id_text(database.id))?;
     Ok(CHANGED)
@@ -54,8 +55,13 @@ pub(super) fn rename_database(stage: &mut Stage<'_>, from: &DatabaseName, to: &D
         return Err(Error::conflict(format!("a database {to} exists already; choose another name")).into());
     }
     let (id, doc) = (database.id, database_doc(to, &database.engine));
+    let collections = database.collections.clone();
     Arc::make_mut(&mut stage.core.catalog).rename_database(from.as_str(), to.clone());
     save_doc(stage, id, &doc)?;
+    for (col, collection) in &collections {
+        let change = Change::Renamed { db: to.to_string(), col: col.to_string() };
+        stage.note_change(*collection, from.as_str(), col.as_str(), &change);
+    }
     Ok(CHANGED)
 }
 
@@ -73,7 +79,7 @@ pub(super) fn delete_collection(stage: &mut Stage<'_>, db: &DatabaseName, name: 
     db.check_creatable()?;
     match Arc::make_mut(&mut stage.core.catalog).remove_collection(db.as_str(), name.as_str()) {
         Some(collection) => {
-            drop_collection(stage, collection)?;
+            drop_collection(stage, db, name, collection)?;
             Ok(CHANGED)
         }
         None => Ok(UNCHANGED),
@@ -105,6 +111,8 @@ pub(super) fn rename_collection(
     catalog.remove_collection(db.as_str(), from.as_str());
     catalog.insert_collection(db.as_str(), to.clone(), collection);
     save_doc(stage, collection, &collection_doc(database, to))?;
+    let change = Change::Renamed { db: db.to_string(), col: to.to_string() };
+    stage.note_change(collection, db.as_str(), from.as_str(), &change);
     Ok(CHANGED)
 }
 
@@ -156,10 +164,11 @@ fn new_collection(stage: &mut Stage<'_>, db: &DatabaseName, database: u64, name:
 }
 
 /// Forgets a collection: its documents are deleted in the background.
-fn drop_collection(stage: &mut Stage<'_>, collection: u64) -> Result<()> {
+fn drop_collection(stage: &mut Stage<'_>, db: &DatabaseName, name: &CollectionName, collection: u64) -> Result<()> {
     stage.remove(system::CATALOG, &id_text(collection))?;
     stage.note_garbage(&Note::Collection { collection });
     stage.set_stats(collection, Stats::default());
+    stage.note_change(collection, db.as_str(), name.as_str(), &Change::Dropped);
     Ok(())
 }
 

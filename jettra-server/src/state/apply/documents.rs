@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::catalog::collection_for_writing;
 use crate::error::Error;
+use crate::state::changes::Change;
 use crate::state::command::{Action, Condition, Version, Write};
 use crate::state::document::too_large;
 use crate::state::envelope::Envelope;
@@ -62,6 +63,8 @@ fn one(stage: &mut Stage<'_>, write: &Write) -> Result<WriteResult, Stop> {
         }
         (Action::Delete { .. }, Some(collection)) if existed => {
             stage.remove(collection, id.as_str())?;
+            let change = Change::Deleted { id: id.to_string() };
+            stage.note_change(collection, write.db.as_str(), write.col.as_str(), &change);
             return Ok(written);
         }
         (Action::Delete { .. }, _) => {
@@ -77,6 +80,8 @@ fn one(stage: &mut Stage<'_>, write: &Write) -> Result<WriteResult, Stop> {
         return Err(too_large(body.len(), limit as usize).into());
     }
     stage.save(collection, id.as_str(), body)?;
+    let change = Change::Saved { id: id.to_string() };
+    stage.note_change(collection, write.db.as_str(), write.col.as_str(), &change);
     Ok(written)
 }
 

@@ -1,5 +1,6 @@
 //! The state as a whole.
 
+mod changes;
 mod concurrency;
 mod model;
 mod properties;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::changes::Follower;
 use super::model::{History, Model, ModelAction, ModelCondition, ModelWrite, Request, Step, Taken, saved, text};
 use super::*;
 use crate::storage::{SledConfig, SledEngine};
@@ -257,9 +258,11 @@ fn copy(state: &State, pin: &Pin) -> State {
 fn play(script: &Script, engine: Arc<dyn Engine>) -> State {
     let mut state = State::open(Arc::clone(&engine)).unwrap();
     let mut pins: Vec<(Pin, Model, usize)> = Vec::new();
+    let mut follower = Follower::default();
     for (n, (commands, answers, model, what)) in script.runs.iter().enumerate() {
         check_answers(&apply(&state, commands), answers);
         check_reads(&state, model);
+        follower.check(&state, model);
         match what {
             Between::Nothing => {}
             Between::Reclaim(keys) => drop(state.reclaim(*keys).unwrap()),
@@ -287,6 +290,7 @@ fn play(script: &Script, engine: Arc<dyn Engine>) -> State {
         }
         check_reads(&state, model);
     }
+    follower.check_late_comer(&state);
     state
 }
 

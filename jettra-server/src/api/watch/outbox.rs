@@ -1,0 +1,176 @@
+//! What a watcher's client still has to take: bounded, and told apart from one that takes nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Bytes that wait at most, or a single event.
+const BYTES: usize = 256 << 10;
+/// A longer event is taken in pieces of this size, so that a slow client shows that it takes something.
+const PIECE: usize = 64 << 10;
+
+/// Events on their way to one client.
+#[derive(Default)]
+pub(super) struct Outbox {
+    inner: Mutex<Inner>,
+    /// Something to take, or the end.
+    filled: Notify,
+    /// Something was taken, or the client has gone.
+    taken: Notify,
+    /// The client has gone.
+    gone: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    events: VecDeque<Bytes>,
+    bytes: usize,
+    /// The first event has been taken in part.
+    is_begun: bool,
+    ended: bool,
+}
+
+impl Outbox {
+    /// Puts an event in once there is room; false when the client has taken nothing for `idle`.
+    pub async fn put(&self, event: Bytes, idle: Duration) -> bool {
+        loop {
+            {
+                let mut inner = self.inner.lock();
+                if inner.bytes == 0 || inner.bytes + event.len() <= BYTES {
+                    inner.bytes += event.len();
+                    inner.events.push_back(event);
+                    self.filled.notify_one();
+                    return true;
+                }
+            }
+            if tokio::time::timeout(idle, self.taken.notified()).await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// Ends after what waits and a `last` event, if it is not empty.
+    pub fn end(&self, last: Bytes) {
+        let mut inner = self.inner.lock();
+        inner.events.extend(Some(last).filter(|last| !last.is_empty()));
+        inner.ended = true;
+        self.filled.notify_one();
+    }
+
+    /// Throws away what waits, so that it takes no memory, and ends with a `last` event. Behind half an event that
+    /// would be read as part of it: then the end of the stream has to say it.
+    pub fn cut(&self, last: Bytes) {
+        let mut inner = self.inner.lock();
+        inner.events.clear();
+        if !inner.is_begun {
+            inner.events.push_back(last);
+        }
+        inner.ended = true;
+        self.filled.notify_one();
+    }
+
+    /// Returns when the client has gone.
+    pub async fn abandoned(&self) {
+        self.gone.notified().await;
+    }
+
+    fn take_now(&self) -> Option<Option<Bytes>> {
+        let mut inner = self.inner.lock();
+        let Some(first) = inner.events.front_mut() else { return inner.ended.then_some(None) };
+        let piece = first.split_to(first.len().min(PIECE));
+        inner.is_begun = !first.is_empty();
+        if !inner.is_begun {
+            inner.events.pop_front();
+        }
+        inner.bytes = inner.bytes.saturating_sub(piece.len());
+        self.taken.notify_one();
+        Some(Some(piece))
+    }
+}
+
+/// The client's end. Dropping it says that the client has gone.
+pub(super) struct Reader(Arc<Outbox>);
+
+impl Reader {
+    pub fn new(outbox: Arc<Outbox>) -> Self {
+        Reader(outbox)
+    }
+
+    /// The next bytes; none at the end.
+    pub async fn take(&self) -> Option<Bytes> {
+        loop {
+            if let Some(taken) = self.0.take_now() {
+                return taken;
+            }
+            self.0.filled.notified().await;
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.gone.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn outbox() -> (Arc<Outbox>, Reader) {
+        let outbox = Arc::new(Outbox::default());
+        (outbox.clone(), Reader::new(outbox))
+    }
+
+    fn event(letter: u8, bytes: usize) -> Bytes {
+        vec![letter; bytes].into()
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_cut_and_frees_what_waits() {
+        let (outbox, reader) = outbox();
+        let mut put = 0;
+        while outbox.put(event(b'x', 100_000), IDLE).await {
+            put += 1;
+        }
+        assert_eq!(put, 2, "the bound is 256 KiB");
+        outbox.cut(Bytes::from_static(b"lagging"));
+        assert_eq!(reader.take().await.unwrap(), "lagging");
+        assert_eq!(reader.take().await, None);
+    }
+
+    #[tokio::test]
+    async fn who_takes_piece_by_piece_gets_everything() {
+        let (outbox, reader) = outbox();
+        let filler = outbox.clone();
+        let filling = tokio::spawn(async move {
+            for letter in *b"abc" {
+                assert!(filler.put(event(letter, 1 << 20), LONG).await, "it takes a piece now and then");
+            }
+            filler.end(Bytes::from_static(b"end"));
+        });
+        let mut all = Vec::new();
+        while let Some(piece) = reader.take().await {
+            assert!(piece.len() <= PIECE);
+            all.extend_from_slice(&piece);
+        }
+        filling.await.unwrap();
+        assert_eq!((all.len(), &all[all.len() - 3..]), (3 * (1 << 20) + 3, &b"end"[..]));
+    }
+
+    #[tokio::test]
+    async fn half_an_event_is_followed_by_nothing() {
+        let (outbox, reader) = outbox();
+        assert!(outbox.put(event(b'x', 1 << 20), IDLE).await);
+        reader.take().await.unwrap();
+        outbox.cut(Bytes::from_static(b"lagging"));
+        assert_eq!(reader.take().await, None);
+    }
+}
