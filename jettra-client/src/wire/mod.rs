@@ -4,13 +4,17 @@
 //! drift apart. Documents are never modelled here: they travel as the raw JSON that was sent.
 
 mod cluster;
+mod doctor;
 mod error;
+mod events;
 
 pub use cluster::{
     ChangePlan, ClusterView, FederatedConfig, FederatedNode, FederatedView, JoinProgress, MachineMetrics, NodeView,
     RegisterAnswer, Role, Status, TransferAnswer, UpgradeAnswer, Votes,
 };
+pub use doctor::{Diagnosis, Finding};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use events::{ClusterEvent, EventKind};
 
 use serde::{Deserialize, Serialize};
 

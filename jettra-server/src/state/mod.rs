@@ -14,6 +14,8 @@
 //! - `envelope`, [`catalog`], `stats`, `system`, `view`: how things are stored, and what of it is in memory
 //! - `read`, `pins`, `snapshot`: how it is read, at one revision, beside writes
 //! - `garbage`, `reclaim`: what may be deleted, and its deletion
+//! - `journal`: what happened to the cluster
+//! - `digests`, `scrub`: whether all replicas hold the same, and whether the disk still holds what was written
 //!
 //! # Revisions
 //!
@@ -33,10 +35,12 @@
 mod apply;
 pub mod catalog;
 pub mod command;
+mod digests;
 pub mod document;
 mod envelope;
 mod garbage;
 mod halt;
+mod journal;
 pub mod json;
 mod machine;
 pub mod names;
@@ -46,6 +50,7 @@ mod pins;
 mod queue;
 mod read;
 mod reclaim;
+mod scrub;
 pub mod settings;
 mod snapshot;
 mod stage;
@@ -58,14 +63,17 @@ mod view;
 mod write;
 
 pub use command::{Action, Command, Condition, NewUser, NodeChange, Op, RequestKey, Version, Write, stamp};
+pub use digests::{CheckedCollection, Difference, DigestCheck, compare};
 pub use document::{Document, IdentifiedDocument};
 pub use halt::Halt;
+pub use journal::NewEvent;
 pub use machine::{Applied, LogEntry, MemberInfo, Payload, State};
 pub use names::{CollectionName, DatabaseName, DocumentId, NodeName};
 pub use outcome::{Answer, Outcome, WriteResult};
 pub use patch::MergePatch;
 pub use pins::Pin;
 pub use read::{CollectionStats, Doc, DocScan};
+pub use scrub::{SCRUB_STEP, Scrubbed};
 pub use settings::Settings;
 pub use snapshot::{Export, Importer};
 pub use stats::Stats;

@@ -1,8 +1,10 @@
 //! The state as a whole.
 
 mod concurrency;
+mod journal;
 mod model;
 mod properties;
+mod scrub;
 mod stories;
 
 use std::sync::Arc;
