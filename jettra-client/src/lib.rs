@@ -86,6 +86,6 @@ pub use document::{Document, DocumentBody};
 #[cfg(feature = "http")]
 pub use error::{Error, Result};
 #[cfg(feature = "http")]
-pub use options::{Consistency, MembershipOptions, QueryOptions, ReadOptions, WriteOptions};
+pub use options::{Consistency, EventOptions, MembershipOptions, QueryOptions, ReadOptions, WriteOptions};
 #[cfg(feature = "http")]
 pub use wire::ErrorCode;

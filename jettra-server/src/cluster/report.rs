@@ -73,6 +73,12 @@ pub(super) fn started() {
 }
 
 impl Cluster {
+    /// The data directory from the root, to be pasted into a command.
+    pub(super) fn full_data_dir(&self) -> String {
+        let dir = &self.options().data_dir;
+        std::path::absolute(dir).unwrap_or_else(|_| dir.clone()).display().to_string()
+    }
+
     /// How this node is.
     pub async fn report(&self) -> Report {
         let machine = self.machine().await;
@@ -90,7 +96,7 @@ impl Cluster {
             applied: consensus.as_ref().map_or(0, |c| c.applied_index()),
             uptime_ms: u64::try_from(STARTED.elapsed().as_millis()).unwrap_or(u64::MAX),
             digest_index: consensus.and_then(|c| c.state().digest_checks().pop()).map(|check| check.index),
-            data_dir: self.options().data_dir.display().to_string(),
+            data_dir: self.full_data_dir(),
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
                 pause = EVERY.saturating_sub(took).max(FIRST);
                 read = 0;
             }
-            Ok(Err(halt)) => return cluster.fail(damaged(&halt, &cluster.options().data_dir)),
+            Ok(Err(halt)) => return cluster.fail(damaged(&halt, std::path::Path::new(&cluster.full_data_dir()))),
             Err(e) => return cluster.fail(e.to_string()),
         }
     }

@@ -250,11 +250,11 @@ fn disks(sight: &Sight, found: &mut Vec<Found>) {
         let leads = Some(&member.id) == sight.leader.as_ref();
         let key = format!("disk {}", member.id);
         let next = format!(
-            "free or add space where {} keeps {} (df -h {}); LogRetainBytes bounds its log, {} its versions",
+            "free or add space where {} keeps {} (df -h {}); LogRetainBytes bounds its log, maxVersions the versions: {}",
             member.id,
             report.data_dir,
             report.data_dir,
-            shell(sight, "cluster settings maxVersions 10")
+            shell(sight, "cluster settings")
         );
         if free < reserve {
             found.push(Found {

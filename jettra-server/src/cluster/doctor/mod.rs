@@ -80,8 +80,7 @@ impl Cluster {
             return sight;
         };
         if let Some(index) = self.peers.removed_at() {
-            let data_dir = self.options().data_dir.display().to_string();
-            sight.standing = Standing::Removed { index, data_dir };
+            sight.standing = Standing::Removed { index, data_dir: self.full_data_dir() };
             return sight;
         }
         if !self.options().distributed {
