@@ -91,6 +91,8 @@ pub use document::{Document, DocumentBody};
 #[cfg(feature = "http")]
 pub use error::{Error, Result};
 #[cfg(feature = "http")]
-pub use options::{Consistency, MembershipOptions, QueryOptions, ReadOptions, WatchOptions, WriteOptions};
+pub use options::{
+    Consistency, EventOptions, MembershipOptions, QueryOptions, ReadOptions, WatchOptions, WriteOptions,
+};
 #[cfg(feature = "http")]
 pub use wire::ErrorCode;

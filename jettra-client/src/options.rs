@@ -242,6 +242,50 @@ impl MembershipOptions {
     }
 }
 
+/// Which events of the journal to tell.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EventOptions {
+    pub(crate) after: Option<u64>,
+    pub(crate) limit: Option<u64>,
+    pub(crate) offset: Option<u64>,
+    pub(crate) newest_first: bool,
+}
+
+impl EventOptions {
+    /// The oldest 100.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only events with a higher revision: those that came after one that is known.
+    #[must_use]
+    pub fn after(mut self, rev: u64) -> Self {
+        self.after = Some(rev);
+        self
+    }
+
+    /// At most this many; 0 means as many as one answer takes, which is 10 000.
+    #[must_use]
+    pub fn limit(mut self, events: u64) -> Self {
+        self.limit = Some(events);
+        self
+    }
+
+    /// Passes over this many.
+    #[must_use]
+    pub fn offset(mut self, events: u64) -> Self {
+        self.offset = Some(events);
+        self
+    }
+
+    /// Newest first.
+    #[must_use]
+    pub fn newest_first(mut self) -> Self {
+        self.newest_first = true;
+        self
+    }
+}
+
 /// What to watch, and from where on.
 ///
 /// ```

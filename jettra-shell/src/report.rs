@@ -28,6 +28,8 @@ pub enum Report {
     Nothing,
     /// A sentence, and the same as JSON.
     Said(String, Value),
+    /// The same, of something that is wrong: a script takes it for a failure.
+    Alarming(String, Value),
     /// Rows under a header, and the same as JSON.
     Table { header: &'static [&'static str], rows: Vec<Vec<String>>, json: Value },
     /// One document.
@@ -114,8 +116,10 @@ pub fn planned(plan: &ChangePlan) -> Report {
 fn render(report: &Report, format: Format) -> Option<String> {
     Some(match (report, format) {
         (Report::Nothing, _) => return None,
-        (Report::Said(said, _), Format::Table) => said.clone(),
-        (Report::Said(_, json) | Report::Table { json, .. }, Format::Json) => text::compact(&json.to_string()),
+        (Report::Said(said, _) | Report::Alarming(said, _), Format::Table) => said.clone(),
+        (Report::Said(_, json) | Report::Alarming(_, json) | Report::Table { json, .. }, Format::Json) => {
+            text::compact(&json.to_string())
+        }
         (Report::Table { header, rows, .. }, Format::Table) => table(header, rows),
         (Report::Document(document), Format::Table) => text::indented(document.as_str()),
         (Report::Document(document), Format::Json) => text::compact(document.as_str()),

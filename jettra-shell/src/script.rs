@@ -3,7 +3,7 @@
 use std::io::BufRead;
 
 use crate::line::{self, Statement};
-use crate::report;
+use crate::report::{self, Report};
 use crate::shell::{Failure, Shell};
 
 /// The longest statement to read, bytes: larger than any document a node takes.
@@ -46,7 +46,7 @@ async fn step(shell: &mut Shell, statement: &Statement) -> Result<bool, Failure>
     match shell.run(statement).await {
         Ok(report) => {
             report::print(&report, shell.settings.format)?;
-            Ok(true)
+            Ok(!matches!(report, Report::Alarming(..)))
         }
         Err(failure) => {
             report::complain(&failure, shell.settings.format);

@@ -171,3 +171,29 @@ fn help_and_version() {
     assert_eq!(code, 0);
     assert!(out.contains("federated nodes"));
 }
+
+#[test]
+fn the_doctor_tells_scripts_by_the_exit_code() {
+    let cluster = FakeCluster::start(3).unwrap();
+    let (code, out, _) = run(shell(&cluster.urls()[0]).args(["-c", "cluster doctor"]));
+    assert_eq!((code, out.as_str()), (0, "Healthy: nothing was found\n"));
+    let (code, _, _) = run(shell(&cluster.urls()[0]).args(["-c", "cluster stop node3"]));
+    assert_eq!(code, 0);
+    let (code, out, err) = run(shell(&cluster.urls()[0]).args(["-c", "cluster doctor"]));
+    assert_eq!((code, err.as_str()), (1, ""));
+    assert!(out.contains("node3, a voter") && out.ends_with("Not healthy: 1 finding\n"), "{out}");
+    let (code, out, _) = run(shell(&cluster.urls()[0]).args(["--format", "json", "-c", "cluster doctor"]));
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &told["healthy"]), (1, &serde_json::Value::Bool(false)));
+}
+
+#[test]
+fn the_journal_is_a_table() {
+    let cluster = FakeCluster::start(3).unwrap();
+    let (code, out, _) = run(shell(&cluster.urls()[0]).args(["-c", "cluster events --limit 2"]));
+    assert_eq!(code, 0);
+    assert!(!out.contains("elected") && out.contains("node3 joined the cluster"), "{out}");
+    assert!(out.find("node2") < out.find("node3"), "oldest first: {out}");
+    let (code, _, err) = run(shell(&cluster.urls()[0]).args(["-c", "cluster events --limit few"]));
+    assert!(code == 1 && err.contains("no number of events"), "{err}");
+}

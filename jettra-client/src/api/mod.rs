@@ -5,6 +5,7 @@ mod bulk;
 mod cluster;
 mod databases;
 mod documents;
+mod health;
 mod membership;
 mod settings;
 mod typed;

@@ -155,6 +155,8 @@ fn read(store: &Store, place: usize, call: &Call) -> Reply {
         }
         "/api/cluster" => cluster(store, place),
         "/api/cluster/settings" => Reply::json(&json!({"maxVersions": 100})),
+        "/api/cluster/doctor" => doctor(store),
+        "/api/cluster/events" => events(store, call),
         "/api/federated" => federated(store, place),
         "/api/federated/config" => {
             let urls: Vec<&String> = store.members.iter().map(|member| &member.url).collect();
@@ -336,6 +338,34 @@ fn cluster(store: &Store, place: usize) -> Reply {
         "appliedIndex": store.index, "commitIndex": store.index,
         "failureTolerance": voters - (voters / 2 + 1), "nodes": nodes,
     }))
+}
+
+/// A member that does not run is the only thing that can be wrong here.
+fn doctor(store: &Store) -> Reply {
+    let silent = store.members.iter().filter(|member| !member.active);
+    let findings: Vec<Value> = silent
+        .map(|member| {
+            json!({
+                "since": 1_767_225_600_000_u64, "what": format!("{}, a voter, at {} is silent", member.id, member.url),
+                "works": "writes and reads go on", "at_risk": "one more may not fail", "next": "start it again",
+            })
+        })
+        .collect();
+    Reply::json(&json!({"healthy": findings.is_empty(), "findings": findings}))
+}
+
+/// The members joined one after the other, and the first one leads.
+fn events(store: &Store, call: &Call) -> Reply {
+    let event = |rev: usize, kind: &str, node: &str, what: &str| json!({"rev": rev, "time": 1_767_225_600_000_u64, "kind": kind, "node": node, "message": format!("{node} {what}")});
+    let mut all = vec![event(1, "elected", &store.leader, "leads")];
+    let joined = store.members.iter().skip(1).zip(2..);
+    all.extend(joined.map(|(member, rev)| event(rev, "joined", &member.id, "joined the cluster")));
+    all.retain(|event| event["rev"].as_u64() > Some(call.number("after", 0) as u64));
+    if call.param("order") == "desc" {
+        all.reverse();
+    }
+    let limit = Some(call.number("limit", 100)).filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    Reply::json(&all.into_iter().skip(call.number("offset", 0)).take(limit).collect())
 }
 
 fn federated(store: &Store, place: usize) -> Reply {

@@ -4,14 +4,18 @@
 //! drift apart. Documents are never modelled here: they travel as the raw JSON that was sent.
 
 mod cluster;
+mod doctor;
 mod error;
+mod events;
 mod watch;
 
 pub use cluster::{
     ChangePlan, ClusterView, FederatedConfig, FederatedNode, FederatedView, JoinProgress, MachineMetrics, NodeView,
     RegisterAnswer, Role, Status, TransferAnswer, UpgradeAnswer, Votes,
 };
+pub use doctor::{Diagnosis, Finding};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use events::{ClusterEvent, EventKind};
 pub use watch::{ChangeData, ChangeOp, CollectionPath, CompactedData, NoPosition, Position, ProgressData};
 
 use serde::{Deserialize, Serialize};

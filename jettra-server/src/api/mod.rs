@@ -3,7 +3,7 @@
 //! - [`server`]: connections: accept, bound, shut down
 //! - `request`, `answer`: what comes in, parsed once; what goes out
 //! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
-//! - `cluster`, `databases`, `documents`, `queries`, `sessions`, `system`, `watch`: the areas
+//! - `cluster`, `health`, `databases`, `documents`, `queries`, `sessions`, `system`, `watch`: the areas
 //! - `rpc`: calls from other nodes
 //! - `openapi`: the tables above as the OpenAPI document
 
@@ -12,6 +12,7 @@ mod cluster;
 mod databases;
 mod documents;
 mod gate;
+mod health;
 mod openapi;
 mod queries;
 mod request;
@@ -103,6 +104,7 @@ fn routes() -> impl Iterator<Item = &'static Route> {
         system::ROUTES,
         sessions::ROUTES,
         cluster::ROUTES,
+        health::ROUTES,
         databases::ROUTES,
         documents::ROUTES,
         queries::ROUTES,

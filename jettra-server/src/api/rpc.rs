@@ -18,7 +18,7 @@ use super::App;
 use super::answer::{self, Answer};
 use super::gate::{self, ends, read_body};
 use crate::auth::{Role, check_host_and_origin};
-use crate::cluster::{ClusterCall, ClusterRequest, Forward, JoinRequest};
+use crate::cluster::{ClusterCall, ClusterRequest, DigestRequest, Forward, JoinRequest};
 use crate::error::{Error, Result};
 use crate::peers::{
     IdentityAnswer, IdentityRequest, Key, Nonce, PEER_HEADER, ProveAnswer, ProveRequest, Refused, peer_is_ours,
@@ -54,6 +54,9 @@ const CALLS: &[&str] = &[
     "read-index",
     "machine",
     "nodes",
+    "digests",
+    "report",
+    "doctor",
     "moved",
     "removed",
     "stop",
@@ -254,6 +257,21 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
             let call: Envelope<Value> = parse(&body)?;
             incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
             json_bytes(&cluster.own_nodes()?)
+        }
+        "digests" => {
+            let call: Envelope<DigestRequest> = parse(&body)?;
+            incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
+            json_bytes(&cluster.digests(call.body)?)
+        }
+        "report" => {
+            let call: Envelope<Value> = parse(&body)?;
+            incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
+            json_bytes(&cluster.report().await)
+        }
+        "doctor" => {
+            let call: Envelope<Value> = parse(&body)?;
+            incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
+            json_bytes(&cluster.doctor_here().await?)
         }
         "moved" => {
             let call: Envelope<Value> = parse(&body)?;

@@ -9,23 +9,34 @@
 //! - `promotion`: how a learner becomes a voter, and broken-off changes are finished
 //! - `roles`: what the leader writes into `_clusternodes`
 //! - `upgrade`: how the feature level is raised
+//! - `journal`: elections and alarms, for the journal
+//! - `digests`, `scrub`: whether members hold the same, and whether the disk holds what was written
+//! - `report`, `doctor`: how each node is, and what is wrong with the cluster
 //! - `view`: what `GET /api/cluster` and `/api/federated` show
 
+mod digests;
+mod doctor;
 mod facts;
 pub mod identity;
 mod join;
+mod journal;
 mod membership;
 mod plan;
 mod promotion;
 mod register;
+mod report;
 mod roles;
 mod route;
+mod scrub;
 mod upgrade;
 mod view;
 
+pub use digests::{DigestAnswer, DigestRequest};
 pub use join::JoinRequest;
+pub use journal::EventQuery;
 pub use membership::{ClusterCall, ClusterRequest};
 pub use plan::{Quorum, Verdict};
+pub use report::Report;
 pub use route::{Call, Forward, Forwarded, Work};
 
 use std::path::PathBuf;
@@ -103,6 +114,9 @@ pub struct Cluster {
     machines: view::MachineCache,
     told_by_leader: view::ToldByLeader,
     stopping: Mutex<roles::Stopping>,
+    reports: report::Reports,
+    /// When the doctor saw first what it sees now.
+    findings: Mutex<doctor::Memory>,
 }
 
 impl Cluster {
@@ -118,6 +132,7 @@ impl Cluster {
         machine: Arc<Machine>,
     ) -> std::result::Result<Arc<Self>, String> {
         let peers = Arc::new(Peers::new().map_err(|e| e.to_string())?);
+        report::started();
         let (cluster, id) = identity.membership.as_ref().map_or(("", 0), |m| (m.cluster_id.as_str(), m.raft_id));
         peers.set_caller(secret.clone(), cluster, id);
         Ok(Arc::new(Cluster {
@@ -137,6 +152,8 @@ impl Cluster {
             machines: view::MachineCache::default(),
             told_by_leader: view::ToldByLeader::default(),
             stopping: Mutex::default(),
+            reports: report::Reports::default(),
+            findings: Mutex::default(),
         }))
     }
 
@@ -178,6 +195,10 @@ impl Cluster {
         tokio::spawn(roles::run(self.clone(), consensus.clone()));
         tokio::spawn(promotion::run(self.clone(), consensus.clone()));
         tokio::spawn(self.clone().keep_house(consensus.clone()));
+        tokio::spawn(journal::run(self.clone(), consensus.clone()));
+        tokio::spawn(digests::run(self.clone(), consensus.clone()));
+        tokio::spawn(scrub::run(self.clone(), consensus.clone()));
+        tokio::spawn(doctor::run(self.clone(), consensus.clone()));
         Ok(consensus)
     }
 

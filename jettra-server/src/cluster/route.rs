@@ -14,7 +14,7 @@ use crate::raft::{Committed, Consensus, Envelope, Member, NotLeader};
 use crate::state::{Command, stamp};
 
 /// The principal of what nodes do by themselves. No user has this name.
-const OWN: &str = "_node";
+pub(super) const OWN: &str = "_node";
 
 /// How long confirming the leader may take, whoever waits.
 const READ_ROUND: Duration = Duration::from_secs(5);

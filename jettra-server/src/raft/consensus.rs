@@ -16,6 +16,7 @@ use openraft::{ChangeMembers, ReadPolicy, ServerState, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 
+use super::contact::Contact;
 use super::log::LogStore;
 use super::machine::Machine;
 use super::network::Network;
@@ -125,6 +126,7 @@ pub struct Consensus {
     leased: ReadGate,
     in_flight: Arc<Semaphore>,
     election_max: Duration,
+    contact: Contact,
     /// Until then a node with earlier state votes for nobody, not even itself, and serves no lease read.
     quiet_until: Instant,
     /// The snapshots that this node is sending.
@@ -210,6 +212,7 @@ impl Consensus {
             leased: ReadGate::default(),
             in_flight: Arc::new(Semaphore::new((settings.in_flight_bytes / KIB).min(Semaphore::MAX_PERMITS))),
             election_max: settings.election_max,
+            contact: Contact::default(),
             quiet_until: Instant::now() + quiet,
         }))
     }
@@ -258,6 +261,11 @@ impl Consensus {
     /// Whether this node is still too young to vote or to serve a lease read.
     pub fn is_quiet(&self) -> bool {
         Instant::now() < self.quiet_until
+    }
+
+    /// What this node has heard of leaders.
+    pub fn contact(&self) -> &Contact {
+        &self.contact
     }
 
     /// The longest election time-out.

@@ -77,6 +77,7 @@ pub async fn call(consensus: &Consensus, name: &str, body: &Bytes, proved: u64) 
             let call =
                 decode_append(body).map_err(|e| Error::bad_request(format!("not an append of this version: {e}")))?;
             check(consensus, &call, proved)?;
+            consensus.contact().heard(proved);
             answer(&raft.append_entries(call.body).await.map_err(stopped)?)
         }
         "vote" => {
@@ -94,6 +95,9 @@ pub async fn call(consensus: &Consensus, name: &str, body: &Bytes, proved: u64) 
         "transfer" => {
             let call = parse::<TransferLeaderRequest<TypeConfig>>(body)?;
             check(consensus, &call, proved)?;
+            if *call.body.to_node_id() == consensus.id() {
+                consensus.contact().handed_over(proved);
+            }
             answer(&raft.handle_transfer_leader(call.body).await.map_err(stopped)?)
         }
         other => Err(Error::new(

@@ -6,8 +6,10 @@
 //! - `snapshot`, `wire`, `network`: what travels between nodes, and at which `pace`
 //! - [`incoming`]: the called side of it
 //! - `consensus`: what the rest of the node sees
+//! - `contact`: why this node was elected
 
 mod consensus;
+mod contact;
 pub mod incoming;
 mod log;
 mod machine;
@@ -22,7 +24,8 @@ mod types;
 mod wire;
 
 pub use consensus::{Committed, Consensus, NotLeader, Picture, Settings};
-pub use log::LogStore;
+pub use contact::{Cause, Contact};
+pub use log::{FsyncTimes, LogStore};
 pub use openraft::ServerState;
 pub use store::StateStore;
 pub use types::Member;

@@ -1,16 +1,19 @@
 //! The state machine: entries in, outcomes out.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use super::apply;
+use super::digests::{self, DigestCheck};
 use super::halt::Halt;
 use super::names::NodeName;
 use super::outcome::Outcome;
 use super::pins::{Pin, Pins};
 use super::reclaim;
+use super::scrub::Scrub;
 use super::stage::Stage;
 use super::view::{META_FORMAT, STATE_FORMAT, View};
 use crate::storage::{Batch, ChunkLimit, Engine, Order, keys};
@@ -26,6 +29,10 @@ struct Inner {
     /// Held by `apply`, `reclaim` and `pin`: these never overlap.
     writer: Mutex<()>,
     pins: Arc<Pins>,
+    /// The digests that the last `digest_check`s asked for, oldest first.
+    checks: Mutex<VecDeque<DigestCheck>>,
+    /// How far the scrub is; taken after `writer`.
+    scrub: Mutex<Scrub>,
 }
 
 /// An entry of the Raft log.
@@ -95,6 +102,8 @@ impl State {
             view: RwLock::new(Arc::new(view)),
             writer: Mutex::new(()),
             pins: Arc::default(),
+            checks: Mutex::default(),
+            scrub: Mutex::default(),
         })))
     }
 
@@ -114,15 +123,22 @@ impl State {
         let _one_writer = self.0.writer.lock();
         let view = self.view();
         let mut stage = Stage::new(&*self.0.engine, &view, self.0.pins.oldest().is_some());
+        stage.scrub.clone_from(&self.0.scrub.lock().tracker);
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in entries {
             stage.begin(entry.index, entry.position)?;
             outcomes.push(apply::entry(&mut stage, entry.index, &entry.payload)?);
         }
         if !entries.is_empty() {
+            let (checks, scrub) = (std::mem::take(&mut stage.checks), stage.scrub.take());
             let (batch, view) = stage.finish();
             self.0.engine.apply(batch)?;
             *self.0.view.write() = Arc::new(view);
+            self.0.scrub.lock().tracker = scrub;
+            let mut kept = self.0.checks.lock();
+            kept.extend(checks);
+            let surplus = kept.len().saturating_sub(digests::KEPT);
+            kept.drain(..surplus);
         }
         Ok(outcomes)
     }
@@ -157,6 +173,19 @@ impl State {
     /// The engine below, for its status.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.0.engine
+    }
+
+    /// Held, it keeps applies, the reclaimer and new pins waiting.
+    pub(super) fn writer(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.0.writer.lock()
+    }
+
+    pub(super) fn kept_checks(&self) -> &Mutex<VecDeque<DigestCheck>> {
+        &self.0.checks
+    }
+
+    pub(super) fn scrubbing(&self) -> &Mutex<Scrub> {
+        &self.0.scrub
     }
 
     pub(super) fn view(&self) -> Arc<View> {

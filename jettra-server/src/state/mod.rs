@@ -15,6 +15,8 @@
 //! - `read`, `pins`, `snapshot`: how it is read, at one revision, beside writes
 //! - `changes`: what changed, in log order, for those who watch
 //! - `garbage`, `reclaim`: what may be deleted, and its deletion
+//! - `journal`: what happened to the cluster
+//! - `digests`, `scrub`: whether all replicas hold the same, and whether the disk still holds what was written
 //!
 //! # Revisions
 //!
@@ -35,10 +37,12 @@ mod apply;
 pub mod catalog;
 mod changes;
 pub mod command;
+mod digests;
 pub mod document;
 mod envelope;
 mod garbage;
 mod halt;
+mod journal;
 pub mod json;
 mod machine;
 pub mod names;
@@ -48,6 +52,7 @@ mod pins;
 mod queue;
 mod read;
 mod reclaim;
+mod scrub;
 pub mod settings;
 mod snapshot;
 mod stage;
@@ -61,14 +66,17 @@ mod write;
 
 pub use changes::{Change, Changed, Changes, ChangesLimit};
 pub use command::{Action, Command, Condition, NewUser, NodeChange, Op, RequestKey, Version, Write, stamp};
+pub use digests::{CheckedCollection, Difference, DigestCheck, compare};
 pub use document::{Document, IdentifiedDocument};
 pub use halt::Halt;
+pub use journal::NewEvent;
 pub use machine::{Applied, LogEntry, MemberInfo, Payload, State};
 pub use names::{CollectionName, DatabaseName, DocumentId, NodeName};
 pub use outcome::{Answer, Outcome, WriteResult};
 pub use patch::MergePatch;
 pub use pins::Pin;
 pub use read::{CollectionStats, Doc, DocScan};
+pub use scrub::{SCRUB_STEP, Scrubbed};
 pub use settings::Settings;
 pub use snapshot::{Export, Importer};
 pub use stats::Stats;

@@ -40,6 +40,15 @@ pub struct Settings {
     pub max_databases: u32,
     /// Collections of all databases.
     pub max_collections: u32,
+    /// Events that the journal keeps.
+    pub max_events: u64,
+    /// Bytes of those events.
+    pub max_event_bytes: u64,
+    /// How long an event is kept, in milliseconds of cluster time; it goes when a newer one comes.
+    pub event_ms: u64,
+    /// Between two checks that all members hold the same, in milliseconds. It bounds nothing that `apply` decides, and
+    /// is here so that it is one for the cluster.
+    pub digest_check_ms: u64,
 }
 
 impl Default for Settings {
@@ -58,6 +67,10 @@ impl Default for Settings {
             max_session_outcomes: 256,
             max_databases: 1_000,
             max_collections: 10_000,
+            max_events: 10_000,
+            max_event_bytes: 8 * MIB,
+            event_ms: 365 * DAY_MS,
+            digest_check_ms: 5 * 60 * 1000,
         }
     }
 }
@@ -77,6 +90,10 @@ const BOUNDS: &[(&str, u64, u64)] = &[
     ("maxSessionOutcomes", 16, 4_096),
     ("maxDatabases", 1, 100_000),
     ("maxCollections", 4, 1_000_000),
+    ("maxEvents", 10, 1_000_000),
+    ("maxEventBytes", 64 << 10, 1 << 30),
+    ("eventMs", 60_000, 3_650 * DAY_MS),
+    ("digestCheckMs", 1_000, DAY_MS),
 ];
 
 impl Settings {

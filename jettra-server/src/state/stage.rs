@@ -6,8 +6,10 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::digests::DigestCheck;
 use super::envelope::Envelope;
 use super::halt::Halt;
+use super::scrub::Tracker;
 use super::stats::{Stats, StatsMap};
 use super::view::{Core, META_APPLIED, Meta, View};
 use crate::storage::{Batch, ChunkLimit, Engine, Order, keys};
@@ -32,6 +34,11 @@ pub(super) struct Stage<'a> {
     /// This entry's revision.
     pub rev: u64,
     numbers: Numbers,
+    /// The digests that `digest_check`s of this run asked for.
+    pub checks: Vec<DigestCheck>,
+    /// How far the scrub has read, kept up with what is written behind it.
+    pub scrub: Option<Tracker>,
+    scrub_before: Option<Tracker>,
     /// Of each queue, the last entry that was taken from its front in this run.
     pub(super) fronts: BTreeMap<u64, String>,
 }
@@ -43,6 +50,7 @@ struct Numbers {
     garbage: u32,
     id: u16,
     queue: u32,
+    event: u32,
 }
 
 impl<'a> Stage<'a> {
@@ -61,6 +69,9 @@ impl<'a> Stage<'a> {
             meta: view.meta.clone(),
             rev: view.rev(),
             numbers: Numbers::default(),
+            checks: Vec::new(),
+            scrub: None,
+            scrub_before: None,
             fronts: BTreeMap::new(),
         }
     }
@@ -77,6 +88,7 @@ impl<'a> Stage<'a> {
         self.meta.changes_floor = self.meta.changes_floor.max(floor);
         self.numbers = Numbers::default();
         self.core_before = self.core.clone();
+        self.scrub_before.clone_from(&self.scrub);
         Ok(())
     }
 
@@ -85,6 +97,7 @@ impl<'a> Stage<'a> {
         self.entry = Batch::default();
         self.entry_stats.clear();
         self.core = self.core_before.clone();
+        self.scrub.clone_from(&self.scrub_before);
         self.numbers = Numbers::default();
         self.fronts.clear();
     }
@@ -178,6 +191,19 @@ impl<'a> Stage<'a> {
 
     pub fn next_in_queue(&mut self) -> u32 {
         next(&mut self.numbers.queue)
+    }
+
+    pub fn next_event(&mut self) -> u32 {
+        next(&mut self.numbers.event)
+    }
+
+    /// Keeps the digests of all collections as they are now.
+    pub fn keep_digests(&mut self) {
+        let mut stats = self.stats.clone();
+        for (collection, changed) in &self.entry_stats {
+            stats.set(*collection, *changed);
+        }
+        self.checks.push(DigestCheck::new(self.meta.index.unwrap_or(0), &stats));
     }
 
     /// An id for a database or a collection; `None` after 65 536 in one entry.

@@ -24,10 +24,23 @@ pub(super) const REQUEST_ORDER: u64 = 8;
 pub(super) const SESSIONS: u64 = 9;
 /// Sessions in the order in which they are looked at for their end.
 pub(super) const SESSION_ORDER: u64 = 10;
+/// The journal of the cluster, oldest first.
+pub(super) const EVENTS: u64 = 11;
 
 /// Every collection of the system.
-pub(super) const ALL: [u64; 10] =
-    [CLUSTERNODES, CATALOG, USERS, SETTINGS, TOKENS, TOKEN_ORDER, REQUESTS, REQUEST_ORDER, SESSIONS, SESSION_ORDER];
+pub(super) const ALL: [u64; 11] = [
+    CLUSTERNODES,
+    CATALOG,
+    USERS,
+    SETTINGS,
+    TOKENS,
+    TOKEN_ORDER,
+    REQUESTS,
+    REQUEST_ORDER,
+    SESSIONS,
+    SESSION_ORDER,
+    EVENTS,
+];
 
 /// Those that administrators can read, by name.
 pub(super) const VISIBLE: [(&str, u64); 1] = [("_clusternodes", CLUSTERNODES)];
@@ -35,4 +48,22 @@ pub(super) const VISIBLE: [(&str, u64); 1] = [("_clusternodes", CLUSTERNODES)];
 /// Whether it is one of the system's.
 pub(super) fn is_system(collection: u64) -> bool {
     collection < 1 << 16
+}
+
+/// The name of one of the system's collections, for people.
+pub(super) fn name_of(collection: u64) -> &'static str {
+    match collection {
+        CLUSTERNODES => "_clusternodes",
+        CATALOG => "_catalog",
+        USERS => "_users",
+        SETTINGS => "_settings",
+        TOKENS => "_tokens",
+        TOKEN_ORDER => "_tokenorder",
+        REQUESTS => "_requests",
+        REQUEST_ORDER => "_requestorder",
+        SESSIONS => "_sessions",
+        SESSION_ORDER => "_sessionorder",
+        EVENTS => "_events",
+        _ => "_unknown",
+    }
 }

@@ -23,8 +23,10 @@ impl Stage<'_> {
         let mut stats = self.stats(collection);
         if let Some((old, old_body)) = old.as_ref().and_then(|old| Some((old, old.body()?))) {
             stats.remove(id, old.rev, old_body);
+            self.scrub_out(collection, id, old.rev, old_body);
         }
         stats.add(id, self.rev, &body);
+        self.scrub_in(collection, id, &body);
         self.set_stats(collection, stats);
         let created = old.as_ref().filter(|old| old.body().is_some()).map_or(self.rev, |old| old.created);
         let kept = self.supersede(collection, id, old.as_ref())?;
@@ -38,7 +40,9 @@ impl Stage<'_> {
     pub fn remove(&mut self, collection: u64, id: &str) -> Result<bool, Halt> {
         let Some(old) = self.live(collection, id)? else { return Ok(false) };
         let mut stats = self.stats(collection);
-        stats.remove(id, old.rev, old.body().map_or(&[], |body| body));
+        let old_body = old.body().map_or(&[][..], |body| body);
+        stats.remove(id, old.rev, old_body);
+        self.scrub_out(collection, id, old.rev, old_body);
         self.set_stats(collection, stats);
         let kept = self.supersede(collection, id, Some(&old))?;
         let tombstone = Note::Tombstone { collection, id: id.to_owned(), rev: self.rev };

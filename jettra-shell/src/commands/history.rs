@@ -34,7 +34,7 @@ fn row(version: &str) -> Vec<String> {
 
 /// Milliseconds since 1970 as a date and time. The days are counted as in Howard Hinnant's
 /// `civil_from_days`.
-fn utc(millis: u64) -> String {
+pub(super) fn utc(millis: u64) -> String {
     let (days, second) = (millis / 86_400_000, millis / 1000 % 86_400);
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -1,6 +1,8 @@
 //! The table of commands. Adding one is a file and a line here.
 
 mod cluster_deregister;
+mod cluster_doctor;
+mod cluster_events;
 mod cluster_pause;
 mod cluster_register;
 mod cluster_resume;
@@ -85,6 +87,8 @@ pub const TABLE: &[Command] = &[
     federated_nodes::COMMAND,
     federated_leader::COMMAND,
     cluster_status::COMMAND,
+    cluster_doctor::COMMAND,
+    cluster_events::COMMAND,
     cluster_register::COMMAND,
     cluster_deregister::COMMAND,
     cluster_stop::COMMAND,

@@ -90,6 +90,7 @@ impl raft_log::Callback for Flushed {
         };
         metrics::histogram!("jettra_log_fsync_seconds").record(started.elapsed().as_secs_f64());
         let Some(shared) = shared.upgrade() else { return };
+        shared.fsyncs.record(started.elapsed());
         tell(group, &shared, &result);
         let mut writer = shared.writer.lock();
         writer.under_way = false;

@@ -6,6 +6,7 @@
 //! tail from damage.
 
 mod codec;
+mod fsyncs;
 mod group;
 mod mark;
 mod recent;
@@ -28,6 +29,7 @@ use raft_log::{DumpApi, RaftLog, RaftLogAction, WALRecord};
 use tokio::sync::{oneshot, watch};
 
 use self::codec::{StoredLogId, StoredPayload, StoredVote};
+use self::fsyncs::Fsyncs;
 use self::group::{Flushed, Waiting, Writer};
 use self::mark::Mark;
 use self::recent::Recent;
@@ -62,6 +64,8 @@ impl raft_log::Types for LogTypes {
     }
 }
 
+pub use self::fsyncs::FsyncTimes;
+
 /// The log of one node. Clones share it.
 #[derive(Clone)]
 pub struct LogStore {
@@ -82,6 +86,7 @@ struct Shared {
     /// The last entry known to be on disk; lowered when the log is cut.
     durable: watch::Sender<Durable>,
     mark: Mutex<Mark>,
+    fsyncs: Fsyncs,
     dir: PathBuf,
 }
 
@@ -126,6 +131,7 @@ impl LogStore {
                 recent: Mutex::new(Recent::default()),
                 durable: watch::Sender::new(Durable { last, epoch: 0 }),
                 mark: Mutex::new(mark),
+                fsyncs: Fsyncs::default(),
                 dir: dir.to_owned(),
             }),
         })
@@ -144,6 +150,11 @@ impl LogStore {
         // Read under the lock, so that a cut of the log cannot come between.
         let durable = self.shared.durable.borrow().last;
         if durable > mark.get() { mark.set(durable) } else { Ok(()) }
+    }
+
+    /// How long the last minute's fsyncs took.
+    pub fn fsyncs(&self) -> FsyncTimes {
+        self.shared.fsyncs.last_minute()
     }
 
     /// Bytes the log takes on disk.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
-use super::json;
+use super::{journal, json};
 use crate::error::Error;
 use crate::feature;
 use crate::state::halt::{Halt, Stop};
@@ -38,7 +38,8 @@ pub(super) fn initialize(
     stage.save(system::SETTINGS, CLUSTER_DOC, json(&doc)?)?;
     let identity = ClusterIdentity { cluster_id: cluster_id.to_owned(), token_key: token_key.to_vec() };
     stage.core.cluster = Some(Arc::new(identity));
-    set_settings(stage, settings)?;
+    journal::created(stage, cluster_id)?;
+    write_settings(stage, settings)?;
     Ok(Answer::Done { changed: true })
 }
 
@@ -56,6 +57,7 @@ pub(super) fn raise_feature_level(stage: &mut Stage<'_>, level: u64) -> Result<A
     let doc = FeatureDoc { id: FEATURE_DOC.to_owned(), level };
     stage.save(system::SETTINGS, FEATURE_DOC, json(&doc)?)?;
     stage.core.feature_level = level;
+    journal::upgraded(stage, level)?;
     Ok(Answer::Done { changed: true })
 }
 
@@ -64,8 +66,15 @@ fn set_settings(stage: &mut Stage<'_>, settings: &Settings) -> Result<Answer, St
     if written && *stage.core.settings == *settings {
         return Ok(Answer::Done { changed: false });
     }
+    let before = stage.core.settings.clone();
+    write_settings(stage, settings)?;
+    journal::settings(stage, &before, settings)?;
+    Ok(Answer::Done { changed: true })
+}
+
+fn write_settings(stage: &mut Stage<'_>, settings: &Settings) -> Result<(), Stop> {
     let doc = SettingsDoc { id: SETTINGS_DOC.to_owned(), settings: settings.clone() };
     stage.save(system::SETTINGS, SETTINGS_DOC, json(&doc)?)?;
     stage.core.settings = Arc::new(settings.clone());
-    Ok(Answer::Done { changed: true })
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jettra_client::wire::{Role, Status};
 
-use super::json;
+use super::{journal, json};
 use crate::error::Error;
 use crate::state::command::NodeChange;
 use crate::state::halt::{Halt, Stop};
@@ -108,7 +108,11 @@ pub(super) fn stop(stage: &mut Stage<'_>, id: &NodeName) -> Result<Answer, Stop>
     let Some(doc) = stage.core.members.get(id.as_str()).cloned() else {
         return Err(Error::not_found(format!("there is no member {id}; GET /api/cluster lists them")).into());
     };
-    let changed = put(stage, MemberDoc { status: Status::Inactive, ..doc })?;
+    let changed = doc.status != Status::Inactive;
+    if changed {
+        journal::stopped(stage, &doc)?;
+        write(stage, MemberDoc { status: Status::Inactive, ..doc })?;
+    }
     Ok(Answer::Done { changed })
 }
 
@@ -134,19 +138,27 @@ pub(super) fn update(stage: &mut Stage<'_>, nodes: &[NodeChange]) -> Result<Answ
     Ok(Answer::Done { changed })
 }
 
-/// Writes a member's document where it differs.
+/// Writes a member's document where it differs, and what of that is worth telling into the journal.
 fn put(stage: &mut Stage<'_>, doc: MemberDoc) -> Result<bool, Stop> {
     if stage.core.members.get(&doc.id) == Some(&doc) {
         return Ok(false);
     }
+    let before = stage.core.members.get(&doc.id).cloned();
+    journal::member(stage, before.as_ref(), &doc)?;
+    write(stage, doc)?;
+    Ok(true)
+}
+
+fn write(stage: &mut Stage<'_>, doc: MemberDoc) -> Result<(), Stop> {
     stage.save(system::CLUSTERNODES, &doc.id, json(&doc)?)?;
     Arc::make_mut(&mut stage.core.members).insert(doc.id.clone(), doc);
-    Ok(true)
+    Ok(())
 }
 
 fn remove(stage: &mut Stage<'_>, id: &str) -> Result<bool, Stop> {
     if Arc::make_mut(&mut stage.core.members).remove(id).is_none() {
         return Ok(false);
     }
+    journal::removed(stage, id)?;
     Ok(stage.remove(system::CLUSTERNODES, id)?)
 }

@@ -6,6 +6,7 @@
 mod catalog;
 mod cluster;
 mod documents;
+mod journal;
 mod membership;
 mod requests;
 mod users;
@@ -70,6 +71,11 @@ fn run(stage: &mut Stage<'_>, op: &Op) -> Result<Outcome, Halt> {
         Op::ClusterDeregister { id } => membership::deregister(stage, id),
         Op::ClusterStop { id } => membership::stop(stage, id),
         Op::ClusterUpdateNode { nodes } => membership::update(stage, nodes),
+        Op::ClusterEvent(event) => journal::command(stage, event),
+        Op::DigestCheck => {
+            stage.keep_digests();
+            Ok(Answer::Done { changed: false })
+        }
         Op::SetUser { user, only_if_no_admin } => users::set_user(stage, user, *only_if_no_admin),
         Op::TokenRenew { id, user, expires_ms } => users::renew_token(stage, id, user, *expires_ms),
     };

@@ -90,6 +90,8 @@ fn op(record: &Record<'_>) -> Result<Op> {
             user: record.text("user")?.into_owned(),
             expires_ms: record.number("expires")?,
         },
+        "cluster_event" => Op::ClusterEvent(record.value("event")?),
+        "digest_check" => Op::DigestCheck,
         "set_settings" => Op::SetSettings(record.value("settings")?),
         "raise_feature_level" => Op::RaiseFeatureLevel { level: record.number("level")? },
         unknown => return Err(CommandError(format!("the op {unknown:?} is unknown"))),

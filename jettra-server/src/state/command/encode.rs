@@ -77,6 +77,8 @@ fn op_name(op: &Op) -> &'static str {
         Op::ClusterUpdateNode { .. } => "cluster_update_node",
         Op::SetUser { .. } => "set_user",
         Op::TokenRenew { .. } => "token_renew",
+        Op::ClusterEvent(_) => "cluster_event",
+        Op::DigestCheck => "digest_check",
         Op::SetSettings(_) => "set_settings",
         Op::RaiseFeatureLevel { .. } => "raise_feature_level",
     }
@@ -159,6 +161,8 @@ fn op_fields(op: &Op, object: &mut Object<'_>) {
             object.text("user", user);
             object.number("expires", *expires_ms);
         }
+        Op::ClusterEvent(event) => object.value("event", event),
+        Op::DigestCheck => {}
         Op::SetSettings(settings) => object.value("settings", settings),
         Op::RaiseFeatureLevel { level } => object.number("level", *level),
     }
@@ -228,7 +232,7 @@ impl Object<'_> {
     }
 
     fn value(&mut self, key: &str, value: &impl Serialize) {
-        // Settings and lists of names always have a JSON form.
+        // Settings, events and lists of names always have a JSON form.
         let json = serde_json::to_vec(value).unwrap_or_else(|_| b"null".to_vec());
         self.raw(key, &json);
     }

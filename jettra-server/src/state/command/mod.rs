@@ -22,6 +22,7 @@ use bytes::Bytes;
 use jettra_client::wire::{Role, Status};
 
 use super::document::IdentifiedDocument;
+use super::journal::NewEvent;
 use super::names::{CollectionName, DatabaseName, DocumentId, NodeName};
 use super::patch::MergePatch;
 use super::settings::Settings;
@@ -166,6 +167,10 @@ pub enum Op {
         /// In milliseconds since 1970.
         expires_ms: u64,
     },
+    /// `cluster_event`: a line for the journal.
+    ClusterEvent(NewEvent),
+    /// `digest_check`: each node keeps the digests of its collections as they are at this entry.
+    DigestCheck,
     /// `set_settings`: changes some of the replicated settings, by name.
     SetSettings(serde_json::Map<String, serde_json::Value>),
     /// `raise_feature_level`: the nodes may write what this level knows; fine where it is so already.

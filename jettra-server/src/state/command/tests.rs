@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::state::document::Document;
+use jettra_client::wire::EventKind;
 
 const GOLDEN: &str = include_str!("../../../tests/golden/commands.ndjson");
 const TIME: u64 = 1_700_000_000_123;
@@ -73,6 +74,15 @@ fn commands() -> Vec<Command> {
             },
             Op::SetUser { user, only_if_no_admin: true },
             Op::TokenRenew { id: "t1".into(), user: "ann".into(), expires_ms: 1_700_000_900_000 },
+            Op::ClusterEvent(
+                NewEvent::new(EventKind::Elected, "node2 leads")
+                    .node("node2")
+                    .by("ann")
+                    .with("term", 5)
+                    .with("reason", "handed_over"),
+            ),
+            Op::ClusterEvent(NewEvent::new(EventKind::Alarm, "what \"is\" wrong")),
+            Op::DigestCheck,
             Op::SetSettings(Settings { max_versions: 5, ..Settings::default() }.to_map()),
             Op::RaiseFeatureLevel { level: 1 },
         ]

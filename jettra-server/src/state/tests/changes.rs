@@ -175,7 +175,7 @@ fn large_documents_come_a_few_at_a_time() {
 #[test]
 fn a_position_that_is_no_longer_kept_is_compacted() {
     let mut replica = Replica::new();
-    replica.run(Op::SetSettings(Settings { max_change_revisions: 5, ..Settings::default() })).unwrap();
+    replica.run(Op::SetSettings(Settings { max_change_revisions: 5, ..Settings::default() }.to_map())).unwrap();
     for n in 0..20 {
         replica.save("db", "c", "x", &format!(r#"{{"n":{n}}}"#));
     }
@@ -211,7 +211,7 @@ fn a_position_that_is_no_longer_kept_is_compacted() {
 #[test]
 fn a_document_that_is_no_longer_kept_is_left_out() {
     let mut replica = Replica::new();
-    replica.run(Op::SetSettings(Settings { max_versions: 1, ..Settings::default() })).unwrap();
+    replica.run(Op::SetSettings(Settings { max_versions: 1, ..Settings::default() }.to_map())).unwrap();
     for n in 0..4 {
         replica.save("db", "c", "x", &format!(r#"{{"n":{n}}}"#));
     }

@@ -2,8 +2,10 @@
 
 mod changes;
 mod concurrency;
+mod journal;
 mod model;
 mod properties;
+mod scrub;
 mod stories;
 
 use std::sync::Arc;

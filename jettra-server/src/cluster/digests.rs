@@ -1,0 +1,263 @@
+//! Whether all members hold the same. A command `digest_check` makes each node keep its digests as they are at that one
+//! entry; the leader then asks for them and compares. A difference is an alarm.
+//!
+//! The leader proposes one every few minutes, and each node one after its start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jettra_client::wire::EventKind;
+use serde::{Deserialize, Serialize};
+
+use super::journal::open_alarms;
+use super::{Call, Cluster, Stop};
+use crate::error::Result;
+use crate::peers::Target;
+use crate::raft::{Consensus, Envelope, ServerState};
+use crate::state::{CheckedCollection, Command, DigestCheck, MemberDoc, NewEvent, Op, compare};
+
+/// The name of the alarm.
+pub(super) const ALARM: &str = "digest_mismatch";
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long a member has for one answer.
+const ASK: Duration = Duration::from_secs(2);
+/// A member that has not come so far is asked again for so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long proposing may take.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Alarms that one check raises at most; the log names the rest.
+const MOST_ALARMS: usize = 20;
+
+/// `digests`: what did you hold at this entry?
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct DigestRequest {
+    /// The index of the entry.
+    pub index: u64,
+    /// Whether to tell it by collection.
+    pub full: bool,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DigestAnswer {
+    /// How far the node has applied.
+    pub applied: u64,
+    /// One digest over everything; absent where the node has not come there, or did not apply that entry itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<String>,
+    /// The collections, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collections: Vec<CheckedCollection>,
+}
+
+/// What a member held.
+enum Held {
+    /// The same as the leader.
+    Same,
+    /// Something else.
+    Other(Vec<CheckedCollection>),
+    /// Nobody knows any more: it came there by a snapshot.
+    Unknown,
+}
+
+/// One check that is being compared.
+struct Round {
+    check: DigestCheck,
+    began: Instant,
+    held: BTreeMap<String, Held>,
+}
+
+impl Cluster {
+    /// What this node held at an entry `digest_check`.
+    ///
+    /// # Errors
+    /// `unavailable` while the node is no member.
+    pub fn digests(&self, request: DigestRequest) -> Result<DigestAnswer> {
+        let consensus = self.consensus()?;
+        // Read first: what is applied afterwards has its check kept already.
+        let applied = consensus.applied_index();
+        let check = consensus.state().digest_checks().into_iter().find(|check| check.index == request.index);
+        Ok(DigestAnswer {
+            applied,
+            total: check.as_ref().map(DigestCheck::total),
+            collections: check.filter(|_| request.full).map(|check| check.collections()).unwrap_or_default(),
+        })
+    }
+}
+
+/// Runs on every node; compares where it leads.
+pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
+    let mut stopped = cluster.stopped();
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut compared = 0;
+    let mut last_check = Instant::now();
+    let mut round: Option<Round> = None;
+    let mut shown = BTreeSet::new();
+    // After a start the disk may hold something else than before.
+    let mut has_started = false;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stopped.wait_for(|s| *s != Stop::Running) => return,
+        }
+        let state = consensus.state();
+        let members: Vec<MemberDoc> = state.members().into_iter().filter(|doc| doc.voter.is_some()).collect();
+        if members.len() < 2 {
+            // There is nothing to compare with.
+            continue;
+        }
+        if !has_started {
+            let call = Call::internal(LIMIT);
+            has_started = cluster.catch_up_once(&call).await.is_ok() && propose(&cluster, true).await;
+        }
+        if consensus.standing().0 != ServerState::Leader {
+            // What this node knew as the leader is the next leader's to tell.
+            show(&mut shown, BTreeSet::new());
+            round = None;
+            (compared, last_check) = (0, Instant::now());
+            continue;
+        }
+        let newest = state.digest_checks().pop();
+        if let Some(check) = newest.filter(|check| check.index > compared) {
+            if let Some(before) = round.take() {
+                judge(&cluster, &consensus, before, &mut shown).await;
+            }
+            (compared, last_check) = (check.index, Instant::now());
+            round = Some(Round { check, began: Instant::now(), held: BTreeMap::new() });
+        } else if last_check.elapsed() >= Duration::from_millis(state.settings().digest_check_ms) && round.is_none() {
+            propose(&cluster, false).await;
+        }
+        if let Some(mut asking) = round.take() {
+            let all = ask(&cluster, &consensus, &members, &mut asking).await;
+            if all || asking.began.elapsed() >= PATIENCE {
+                judge(&cluster, &consensus, asking, &mut shown).await;
+            } else {
+                round = Some(asking);
+            }
+        }
+    }
+}
+
+async fn propose(cluster: &Arc<Cluster>, forward: bool) -> bool {
+    let call = Call { forward, ..Call::internal(LIMIT) };
+    match cluster.write(&call, &Command::new(Op::DigestCheck)).await {
+        Ok(_) => true,
+        Err(e) => {
+            tracing::debug!(error = %e, "no digest check now, trying again");
+            false
+        }
+    }
+}
+
+/// Asks those that have not answered yet; true when all have.
+async fn ask(cluster: &Arc<Cluster>, consensus: &Arc<Consensus>, members: &[MemberDoc], round: &mut Round) -> bool {
+    let (index, total) = (round.check.index, round.check.total());
+    let mut asked = tokio::task::JoinSet::new();
+    for doc in members.iter().filter(|doc| doc.raft_id != consensus.id() && !round.held.contains_key(&doc.id)) {
+        let peer = cluster.peers.get(&Target { url: doc.url.clone(), raft_id: doc.raft_id });
+        let call = move |full| DigestRequest { index, full };
+        let envelope = Envelope {
+            cluster: consensus.cluster().to_owned(),
+            from: consensus.id(),
+            to: doc.raft_id,
+            body: call(false),
+        };
+        let (name, total) = (doc.id.clone(), total.clone());
+        asked.spawn(async move {
+            let told: DigestAnswer = peer.call_json("/raft/rpc/digests", &envelope, ASK).await.ok()?;
+            let held = match told.total {
+                None if told.applied < index => return None,
+                None => Held::Unknown,
+                Some(theirs) if theirs == total => Held::Same,
+                Some(_) => {
+                    let envelope = Envelope { body: call(true), ..envelope };
+                    let told: DigestAnswer = peer.call_json("/raft/rpc/digests", &envelope, ASK).await.ok()?;
+                    told.total?;
+                    Held::Other(told.collections)
+                }
+            };
+            Some((name, held))
+        });
+    }
+    while let Some(answer) = asked.join_next().await {
+        round.held.extend(answer.ok().flatten());
+    }
+    members.iter().all(|doc| doc.raft_id == consensus.id() || round.held.contains_key(&doc.id))
+}
+
+/// Raises alarms for what differs, and ends those of what does not any more.
+async fn judge(
+    cluster: &Arc<Cluster>,
+    consensus: &Arc<Consensus>,
+    round: Round,
+    shown: &mut BTreeSet<(String, String)>,
+) {
+    let ours = round.check.collections();
+    let mut replicas = vec![(cluster.identity().name, ours.clone())];
+    let mut unknown = 0_usize;
+    for (name, held) in round.held {
+        match held {
+            Held::Same => replicas.push((name, ours.clone())),
+            Held::Other(theirs) => replicas.push((name, theirs)),
+            Held::Unknown => unknown += 1,
+        }
+    }
+    if replicas.len() < 2 {
+        return;
+    }
+    let found = compare(&replicas);
+    let result = if found.is_empty() { "same" } else { "different" };
+    metrics::counter!("jettra_digest_checks_total", "result" => result).increment(1);
+    metrics::gauge!("jettra_digest_compared_nodes").set(replicas.len() as f64);
+    metrics::gauge!("jettra_digest_check_index").set(round.check.index as f64);
+    tracing::info!(index = round.check.index, nodes = replicas.len(), unknown, result, "digests compared");
+
+    let state = consensus.state();
+    let names: BTreeMap<u64, String> =
+        found.iter().map(|d| (d.collection, state.collection_name(d.collection))).collect();
+    let differs: BTreeSet<(String, String)> =
+        found.iter().flat_map(|d| d.nodes.iter().map(|node| (node.clone(), names[&d.collection].clone()))).collect();
+    let compared: BTreeSet<String> = replicas.into_iter().map(|(name, _)| name).collect();
+    let open = open_alarms(&cluster.recent_events(consensus).await);
+    for (alarm, node, collection) in open.keys().filter(|(alarm, ..)| alarm == ALARM) {
+        let (Some(node), Some(collection)) = (node, collection) else { continue };
+        if !compared.contains(node) || differs.contains(&(node.clone(), collection.clone())) {
+            continue;
+        }
+        let message = format!("{node} holds the same in {collection} as the others again");
+        let event = NewEvent::new(EventKind::AlarmOver, message).node(node.clone());
+        cluster.note_event(event.with("alarm", alarm.as_str()).with("collection", collection.as_str())).await;
+    }
+    show(shown, differs);
+    let mut raised = open.len();
+    for difference in &found {
+        for node in &difference.nodes {
+            let collection = names[&difference.collection].clone();
+            tracing::error!(node, collection, index = round.check.index, "a member holds something else");
+            let key = (ALARM.to_owned(), Some(node.clone()), Some(collection.clone()));
+            if open.contains_key(&key) || raised >= MOST_ALARMS {
+                continue;
+            }
+            raised += 1;
+            let sure = if difference.certain { "" } else { " (as many hold the one as the other)" };
+            let message = format!("{node} holds something else in {collection} than the others{sure}");
+            let event = NewEvent::new(EventKind::Alarm, message).node(node.clone()).with("alarm", ALARM);
+            let event = event.with("collection", collection).with("index", round.check.index);
+            cluster.note_event(event.with("certain", difference.certain)).await;
+        }
+    }
+}
+
+/// Sets the metric of what differs and forgets what does not any more.
+fn show(shown: &mut BTreeSet<(String, String)>, differs: BTreeSet<(String, String)>) {
+    let gauge = |(node, collection): &(String, String), value: f64| {
+        metrics::gauge!("jettra_digest_mismatch", "node" => node.clone(), "collection" => collection.clone())
+            .set(value);
+    };
+    shown.difference(&differs).for_each(|over| gauge(over, 0.0));
+    differs.iter().take(MOST_ALARMS).for_each(|wrong| gauge(wrong, 1.0));
+    *shown = differs.into_iter().take(MOST_ALARMS).collect();
+}

@@ -1,0 +1,172 @@
+//! The doctor: says in plain sentences what is wrong with the cluster, what works in spite of it, what could happen next
+//! and what to do.
+//!
+//! - `mod`: gathers a [`Sight`]: here, or at the leader, who sees more
+//! - `diagnose`: computes the findings: a pure function
+//! - `memory`: since when each of them is so
+
+mod diagnose;
+mod memory;
+
+pub(super) use memory::Memory;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jettra_client::wire::{ClusterEvent, Diagnosis, EventKind, Status};
+use serde_json::json;
+
+use self::diagnose::{Patient, Sight, Standing, diagnose};
+use super::facts::Facts;
+use super::journal::open_alarms;
+use super::{Cluster, Stop};
+use crate::clock::now_ms;
+use crate::error::Result;
+use crate::peers::Target;
+use crate::raft::{Consensus, Envelope, ServerState};
+
+/// Between two looks of its own, so that it knows since when something is so.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long the leader has to answer.
+const ASK: Duration = Duration::from_secs(2);
+
+impl Cluster {
+    /// What `GET /api/cluster/doctor` answers: the leader's view, or this node's own where the leader is not in reach.
+    pub async fn doctor(self: &Arc<Self>) -> Diagnosis {
+        if let Some(consensus) = self.running() {
+            let picture = consensus.picture();
+            let leader = picture.leader.filter(|id| *id != consensus.id() && self.consensus().is_ok());
+            if let Some((id, member)) = leader.and_then(|id| Some((id, picture.member(id)?))) {
+                let peer = self.peers.get(&Target { url: member.url.clone(), raft_id: id });
+                let (cluster, from) = (consensus.cluster().to_owned(), consensus.id());
+                let call = Envelope { cluster, from, to: id, body: json!({}) };
+                match peer.call_json::<Diagnosis>("/raft/rpc/doctor", &call, ASK).await {
+                    Ok(diagnosis) => return diagnosis,
+                    Err(e) => tracing::debug!(error = %e, "the leader's doctor does not answer"),
+                }
+            }
+        }
+        self.examine().await
+    }
+
+    /// What this node itself sees.
+    pub async fn examine(self: &Arc<Self>) -> Diagnosis {
+        let sight = self.sight().await;
+        let findings = diagnose(&sight);
+        metrics::gauge!("jettra_doctor_findings").set(findings.len() as f64);
+        self.findings.lock().settle(sight.now_ms, findings)
+    }
+
+    async fn sight(self: &Arc<Self>) -> Sight {
+        let now_ms = now_ms();
+        let identity = self.identity();
+        let mut sight = Sight {
+            now_ms,
+            asked: identity.name.clone(),
+            standing: Standing::Member,
+            leads: false,
+            leader: None,
+            leaderless_since: None,
+            members: Vec::new(),
+            alarms: Vec::new(),
+        };
+        let Some(consensus) = self.running() else {
+            sight.standing = if identity.membership.is_none() {
+                Standing::Waits { url: self.url().to_owned() }
+            } else {
+                Standing::Starts
+            };
+            return sight;
+        };
+        if let Some(index) = self.peers.removed_at() {
+            sight.standing = Standing::Removed { index, data_dir: self.full_data_dir() };
+            return sight;
+        }
+        if !self.options().distributed {
+            sight.standing = Standing::Alone;
+        }
+        let (picture, docs) = (consensus.picture(), consensus.state().members());
+        sight.leads = picture.state == ServerState::Leader;
+        sight.leader = picture.leader.and_then(|id| Some(picture.member(id)?.name.clone()));
+        if sight.leader.is_none() {
+            let silence = consensus.contact().silence().map(millis);
+            sight.leaderless_since = silence.map(|ms| now_ms.saturating_sub(ms));
+        }
+        let reports = self.reports(&consensus, &docs).await;
+        let events = self.recent_events(&consensus).await;
+        let joined = joined(&events);
+        let facts = Facts::of(&picture, &docs, self.options().inactive_after);
+        for doc in docs {
+            let told = reports.get(&doc.raft_id);
+            let fact = facts.member(doc.raft_id);
+            let me = doc.raft_id == consensus.id();
+            // Without leading, a node knows who answers it; the leader knows who follows it.
+            let (heard, silent_since) = if me {
+                (true, None)
+            } else if sight.leads {
+                let silence = fact.and_then(|f| f.silence);
+                let heard = silence.map_or(doc.status, |s| {
+                    if s < self.options().inactive_after { doc.status } else { Status::Inactive }
+                });
+                (heard != Status::Inactive, silence.map(|s| now_ms.saturating_sub(millis(s))))
+            } else {
+                (told.is_some_and(|t| t.report.is_some()), told.and_then(|t| t.silent_since))
+            };
+            sight.members.push(Patient {
+                voter: fact.is_some_and(|f| f.voter),
+                is_member: doc.voter.is_some(),
+                heard,
+                silent_since: silent_since.filter(|_| !heard),
+                paused: doc.paused,
+                lag: fact.and_then(|f| f.lag).filter(|_| sight.leads),
+                joined_at: joined.get(&doc.id).copied(),
+                report: told.and_then(|t| t.report.clone()),
+                clock_ahead_ms: told.map_or(0, |t| t.clock_ahead_ms),
+                last: picture.last,
+                id: doc.id,
+                url: doc.url,
+            });
+        }
+        sight.alarms = open_alarms(&events).into_values().collect();
+        sight
+    }
+
+    /// What the leader's doctor tells another node.
+    ///
+    /// # Errors
+    /// `unavailable` while the node is no member.
+    pub async fn doctor_here(self: &Arc<Self>) -> Result<Diagnosis> {
+        self.consensus()?;
+        Ok(self.examine().await)
+    }
+}
+
+/// When each member joined, as far as the journal knows.
+fn joined(events: &[ClusterEvent]) -> BTreeMap<String, u64> {
+    let joined = events.iter().filter(|event| event.kind == EventKind::Joined);
+    joined.filter_map(|event| Some((event.node.clone()?, event.time))).collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Runs on every node; looks where it leads or nobody does.
+pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
+    let mut stopped = cluster.stopped();
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stopped.wait_for(|s| *s != Stop::Running) => return,
+        }
+        let (state, leader) = consensus.standing();
+        if state == ServerState::Leader || leader.is_none() {
+            for finding in cluster.examine().await.findings {
+                tracing::debug!(what = finding.what, "the doctor found something");
+            }
+        }
+    }
+}

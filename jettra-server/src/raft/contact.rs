@@ -1,0 +1,70 @@
+//! What a node has heard of leaders: it says afterwards why the node was elected itself.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// A leader that was asked to hand over is believed to be the reason of an election for so long.
+const HANDED_OVER: Duration = Duration::from_secs(5);
+
+/// Whom this node has heard as a leader, and when.
+#[derive(Debug, Default)]
+pub struct Contact {
+    /// Who sent the last append or heartbeat.
+    heard: Mutex<Option<(u64, Instant)>>,
+    /// Who asked this node last to take over.
+    handed: Mutex<Option<(u64, Instant)>>,
+}
+
+/// Why this node was elected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The leader with this Raft id asked it to take over.
+    HandedOver(u64),
+    /// The leader with this Raft id was silent for so long.
+    Silent(u64, Duration),
+    /// It has heard of no other leader since it started.
+    NoneHeard,
+}
+
+impl Contact {
+    /// The leader `raft_id` was heard.
+    pub(super) fn heard(&self, raft_id: u64) {
+        *self.heard.lock() = Some((raft_id, Instant::now()));
+    }
+
+    /// The leader `raft_id` asks this node to take over.
+    pub(super) fn handed_over(&self, raft_id: u64) {
+        *self.handed.lock() = Some((raft_id, Instant::now()));
+    }
+
+    /// Why this node leads, asked when it has just been elected.
+    pub fn cause(&self) -> Cause {
+        match (*self.handed.lock(), *self.heard.lock()) {
+            (Some((from, at)), _) if at.elapsed() < HANDED_OVER => Cause::HandedOver(from),
+            (_, Some((from, at))) => Cause::Silent(from, at.elapsed()),
+            _ => Cause::NoneHeard,
+        }
+    }
+
+    /// The time since any leader was heard.
+    pub fn silence(&self) -> Option<Duration> {
+        self.heard.lock().map(|(_, at)| at.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_leader_is_the_cause() {
+        let contact = Contact::default();
+        assert_eq!(contact.cause(), Cause::NoneHeard);
+        contact.heard(1);
+        contact.heard(2);
+        assert!(matches!(contact.cause(), Cause::Silent(2, _)));
+        contact.handed_over(2);
+        assert_eq!(contact.cause(), Cause::HandedOver(2));
+    }
+}
