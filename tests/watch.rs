@@ -630,3 +630,45 @@ async fn a_node_has_room_for_a_thousand_watchers_and_stops_with_them() {
         while stream.next().await.is_some() {}
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_overtaken_by_what_is_kept_is_told_compacted() {
+    let node = Node::standalone(json!({})).await;
+    node.put("/api/cluster/settings", json!({ "maxChangeRevisions": 100 })).await.ok();
+    let begin = node.post("/api/doc?db=shop&col=large", r#"{"_id":"begin"}"#).await.ok()["rev"].as_u64().unwrap();
+    let mut socket = std::net::TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, node.port))).unwrap();
+    let host = format!("localhost:{}", node.port);
+    let request = format!("GET /api/watch?db=shop&from={begin} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).unwrap();
+    eventually(LIMIT, "it is a watcher", async || watchers(&node, 1).await).await;
+
+    // More than the connection holds, and then more revisions than are kept, before it takes anything.
+    let text = "0123456789abcdef".repeat(1250);
+    for number in 0..3 {
+        let documents: Vec<Value> =
+            (0..400).map(|n| json!({ "_id": format!("{number}-{n:03}"), "text": text })).collect();
+        node.post("/api/docs?db=shop&col=large", Value::from(documents)).await.ok();
+    }
+    let mut last = 0;
+    for _ in 0..150 {
+        last = node.put("/api/doc?db=shop&col=small&id=a", "{}").await.ok()["rev"].as_u64().unwrap();
+    }
+    let mut got = Vec::new();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    socket.read_to_end(&mut got).expect("the stream ends");
+    let got = String::from_utf8(got).unwrap();
+    let last_event = got.rsplit("event: ").next().unwrap();
+    assert!(last_event.starts_with("compacted\ndata: {\"oldest\":"), "{last_event:.100}");
+
+    let oldest = last - 100;
+    let client = client(&[node.url()], false);
+    let after = |rev| WatchOptions::new().after(Position::after(rev));
+    for gone in [begin, oldest - 1] {
+        node.get(&format!("/api/watch?db=shop&from={gone}")).await.error("compacted");
+        let refused = client.watch_with("shop", &after(gone)).await.unwrap_err();
+        let jettra_client::Error::Server { code, status, details, .. } = refused else { panic!("{refused}") };
+        assert_eq!((code, status, details["oldest"].as_u64()), (ErrorCode::Compacted, 410, Some(oldest)));
+    }
+    let mut watch = client.watch_with("shop", &after(oldest)).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().rev(), oldest + 1);
+}

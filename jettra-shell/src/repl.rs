@@ -77,6 +77,8 @@ fn step(runtime: &Runtime, shell: &mut Shell, statement: &Statement) -> Result<b
     let format = shell.settings.format;
     let result = runtime.block_on(async {
         tokio::select! {
+            // First, since a command may take Ctrl-C for its own end.
+            biased;
             result = shell.run(statement) => result,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted?;

@@ -56,6 +56,16 @@ pub fn print(report: &Report, format: Format) -> io::Result<()> {
     out.flush()
 }
 
+/// Prints one line of a result that comes bit by bit.
+///
+/// # Errors
+/// If the output is closed.
+pub fn print_line(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
 /// Tells what failed, on the standard error.
 pub fn complain(failure: &Failure, format: Format) {
     let text = match format {

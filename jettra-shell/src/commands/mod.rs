@@ -36,6 +36,7 @@ mod show_dbs;
 mod show_version;
 mod update;
 mod use_db;
+mod watch;
 
 use std::pin::Pin;
 
@@ -116,6 +117,7 @@ pub const TABLE: &[Command] = &[
     history::COMMAND,
     show_version::COMMAND,
     revert::COMMAND,
+    watch::COMMAND,
     help::COMMAND,
     exit::COMMAND,
 ];
