@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jettra_client::wire::EventKind;
+use jettra_client::wire::{ClusterEvent, EventKind};
 use serde::{Deserialize, Serialize};
 
-use super::journal::open_alarms;
+use super::journal::{AlarmKey, open_alarms};
 use super::{Call, Cluster, Stop};
 use crate::error::Result;
 use crate::peers::Target;
 use crate::raft::{Consensus, Envelope, ServerState};
-use crate::state::{CheckedCollection, Command, DigestCheck, MemberDoc, NewEvent, Op, compare};
+use crate::state::{CheckedCollection, Command, Difference, DigestCheck, MemberDoc, NewEvent, Op, compare};
 
 /// The name of the alarm.
 pub(super) const ALARM: &str = "digest_mismatch";
@@ -220,35 +220,49 @@ async fn judge(
         found.iter().map(|d| (d.collection, state.collection_name(d.collection))).collect();
     let differs: BTreeSet<(String, String)> =
         found.iter().flat_map(|d| d.nodes.iter().map(|node| (node.clone(), names[&d.collection].clone()))).collect();
-    let compared: BTreeSet<String> = replicas.into_iter().map(|(name, _)| name).collect();
-    let open = open_alarms(&cluster.recent_events(consensus).await);
-    for (alarm, node, collection) in open.keys().filter(|(alarm, ..)| alarm == ALARM) {
-        let (Some(node), Some(collection)) = (node, collection) else { continue };
-        if !compared.contains(node) || differs.contains(&(node.clone(), collection.clone())) {
-            continue;
-        }
-        let message = format!("{node} holds the same in {collection} as the others again");
-        let event = NewEvent::new(EventKind::AlarmOver, message).node(node.clone());
-        cluster.note_event(event.with("alarm", alarm.as_str()).with("collection", collection.as_str())).await;
+    for (node, collection) in &differs {
+        tracing::error!(node, collection, index = round.check.index, "a member holds something else");
     }
     show(shown, differs);
-    let mut raised = open.len();
-    for difference in &found {
+    let compared: BTreeSet<String> = replicas.into_iter().map(|(name, _)| name).collect();
+    let open = open_alarms(&cluster.recent_events(consensus).await);
+    for event in events(&open, &compared, &found, &names, round.check.index) {
+        cluster.note_event(event).await;
+    }
+}
+
+/// What to journal of a comparison: alarms that are new, and the end of those that are over. Of a member that was not
+/// compared nothing is said.
+fn events(
+    open: &BTreeMap<AlarmKey, ClusterEvent>,
+    compared: &BTreeSet<String>,
+    found: &[Difference],
+    names: &BTreeMap<u64, String>,
+    index: u64,
+) -> Vec<NewEvent> {
+    let key = |node: &str, collection: &str| (ALARM.to_owned(), Some(node.to_owned()), Some(collection.to_owned()));
+    let mut differs: BTreeMap<AlarmKey, NewEvent> = BTreeMap::new();
+    for difference in found {
+        let Some(collection) = names.get(&difference.collection) else { continue };
         for node in &difference.nodes {
-            let collection = names[&difference.collection].clone();
-            tracing::error!(node, collection, index = round.check.index, "a member holds something else");
-            let key = (ALARM.to_owned(), Some(node.clone()), Some(collection.clone()));
-            if open.contains_key(&key) || raised >= MOST_ALARMS {
-                continue;
-            }
-            raised += 1;
             let sure = if difference.certain { "" } else { " (as many hold the one as the other)" };
             let message = format!("{node} holds something else in {collection} than the others{sure}");
             let event = NewEvent::new(EventKind::Alarm, message).node(node.clone()).with("alarm", ALARM);
-            let event = event.with("collection", collection).with("index", round.check.index);
-            cluster.note_event(event.with("certain", difference.certain)).await;
+            let event = event.with("collection", collection.as_str()).with("index", index);
+            differs.insert(key(node, collection), event.with("certain", difference.certain));
         }
     }
+    let over =
+        open.keys().filter(|key| key.0 == ALARM && !differs.contains_key(*key)).filter_map(|(_, node, collection)| {
+            let (node, collection) = (node.as_ref().filter(|node| compared.contains(*node))?, collection.as_ref()?);
+            let message = format!("{node} holds the same in {collection} as the others again");
+            let event = NewEvent::new(EventKind::AlarmOver, message).node(node.clone());
+            Some(event.with("alarm", ALARM).with("collection", collection.as_str()))
+        });
+    let over: Vec<NewEvent> = over.collect();
+    let room = MOST_ALARMS.saturating_sub(open.len());
+    let new = differs.into_iter().filter(|(key, _)| !open.contains_key(key)).take(room).map(|(_, event)| event);
+    over.into_iter().chain(new).collect()
 }
 
 /// Sets the metric of what differs and forgets what does not any more.
@@ -260,4 +274,45 @@ fn show(shown: &mut BTreeSet<(String, String)>, differs: BTreeSet<(String, Strin
     shown.difference(&differs).for_each(|over| gauge(over, 0.0));
     differs.iter().take(MOST_ALARMS).for_each(|wrong| gauge(wrong, 1.0));
     *shown = differs.into_iter().take(MOST_ALARMS).collect();
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Takes the events of a comparison into a journal and gives their kinds and nodes.
+    fn told(journal: &mut Vec<ClusterEvent>, compared: &[&str], found: &[Difference]) -> Vec<(EventKind, String)> {
+        let names = BTreeMap::from([(7, "db/c".to_owned())]);
+        let compared = compared.iter().map(|name| (*name).to_owned()).collect();
+        let events = events(&open_alarms(journal), &compared, found, &names, 812);
+        let told = events.iter().map(|event| (event.kind, event.node.clone().unwrap())).collect();
+        for NewEvent { kind, node, by, message, details } in events {
+            journal.push(ClusterEvent { rev: 1, time: 1, kind, node, by, message, details });
+        }
+        told
+    }
+
+    #[test]
+    fn a_difference_is_told_once_and_its_end_once_and_only_of_who_was_compared() {
+        use EventKind::{Alarm, AlarmOver};
+        let wrong = [Difference { collection: 7, nodes: vec!["b".to_owned()], certain: true }];
+        let journal = &mut Vec::new();
+        assert_eq!(told(journal, &["a", "b", "c"], &[]), []);
+        assert_eq!(told(journal, &["a", "b", "c"], &wrong), [(Alarm, "b".to_owned())]);
+        assert!(journal[0].message.contains("b holds something else in db/c"), "{journal:?}");
+        assert_eq!(told(journal, &["a", "b", "c"], &wrong), []);
+        assert_eq!(told(journal, &["a", "c"], &[]), [], "b was away");
+        assert_eq!(told(journal, &["a", "b"], &[]), [(AlarmOver, "b".to_owned())]);
+        assert_eq!(told(journal, &["a", "b"], &[]), []);
+    }
+
+    #[test]
+    fn a_thousand_differences_are_no_thousand_alarms() {
+        let found: Vec<Difference> =
+            (0..1000).map(|n| Difference { collection: 7, nodes: vec![format!("n{n}")], certain: true }).collect();
+        let journal = &mut Vec::new();
+        assert_eq!(told(journal, &[], &found).len(), MOST_ALARMS);
+        assert_eq!(told(journal, &[], &found).len(), 0);
+    }
 }

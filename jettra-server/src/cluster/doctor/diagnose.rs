@@ -136,6 +136,11 @@ fn quorum(sight: &Sight) -> Quorum {
     Quorum::new(voters.clone().count() as u64, voters.filter(|m| m.heard).count() as u64)
 }
 
+/// Whether nobody leads, or a leader leads no majority.
+fn is_headless(sight: &Sight) -> bool {
+    sight.leader.is_none() || !quorum(sight).holds()
+}
+
 fn waits(sight: &Sight, url: &str) -> Found {
     Found {
         key: "waits".to_owned(),
@@ -176,19 +181,20 @@ fn starts(sight: &Sight) -> Found {
 }
 
 fn leaderless(sight: &Sight, found: &mut Vec<Found>) {
-    if sight.leader.is_some() {
+    let quorum = quorum(sight);
+    if !is_headless(sight) {
         return;
     }
-    let quorum = quorum(sight);
     let silent: Vec<&Patient> = sight.members.iter().filter(|m| m.voter && !m.heard).collect();
     let who: Vec<String> =
         silent.iter().map(|m| format!("{} at {}{}", m.id, m.url, lasting(sight, m.silent_since))).collect();
-    let lasts = lasting(sight, sight.leaderless_since);
+    let since = sight.leaderless_since.or_else(|| silent.iter().filter_map(|m| m.silent_since).max());
+    let lasts = lasting(sight, since);
     let reads = "reads with consistency=local, on each node from its own state".to_owned();
     found.push(if quorum.holds() {
         Found {
             key: "leader".to_owned(),
-            since: sight.leaderless_since,
+            since,
             what: format!("there is no leader{lasts}, though {} of {} voters answer {}", quorum.active, quorum.voters, sight.asked),
             works: reads,
             at_risk: "writes and linearizable reads wait; an election usually takes less than a second".to_owned(),
@@ -197,7 +203,7 @@ fn leaderless(sight: &Sight, found: &mut Vec<Found>) {
     } else {
         Found {
             key: "majority".to_owned(),
-            since: sight.leaderless_since,
+            since,
             what: format!(
                 "there is no majority{lasts}: {} hears {} of {} voters and {} are needed; silent: {}",
                 sight.asked,
@@ -299,19 +305,18 @@ fn disks(sight: &Sight, found: &mut Vec<Found>) {
 }
 
 fn silent(sight: &Sight, found: &mut Vec<Found>) {
-    // Without a leader they are part of that finding.
-    if sight.leader.is_none() {
+    // They are part of that finding then.
+    if is_headless(sight) {
         return;
     }
     let quorum = quorum(sight);
     for member in sight.members.iter().filter(|m| m.is_member && !m.heard) {
         let what = if member.voter { "a voter" } else { "which does not vote" };
-        let works = if quorum.holds() { "writes and reads go on" } else { "reads with consistency=local" };
         found.push(Found {
             key: format!("silent {}", member.id),
             since: member.silent_since,
             what: format!("{}, {what}, at {} is silent{}", member.id, member.url, lasting(sight, member.silent_since)),
-            works: works.to_owned(),
+            works: "writes and reads go on".to_owned(),
             at_risk: if member.voter {
                 format!("{} more of {} voters may fail before writing stops", quorum.failure_tolerance, quorum.voters)
             } else {
@@ -329,7 +334,7 @@ fn silent(sight: &Sight, found: &mut Vec<Found>) {
 fn tolerance(sight: &Sight, found: &mut Vec<Found>) {
     let quorum = quorum(sight);
     // One voter is a choice; two are a trap.
-    if sight.leader.is_none() || quorum.voters < 2 || !quorum.holds() || quorum.failure_tolerance > 0 {
+    if is_headless(sight) || quorum.voters < 2 || quorum.failure_tolerance > 0 {
         return;
     }
     let silent: Vec<&Patient> = sight.members.iter().filter(|m| m.voter && !m.heard).collect();

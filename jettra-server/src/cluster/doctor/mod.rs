@@ -28,6 +28,8 @@ use crate::raft::{Consensus, Envelope, ServerState};
 
 /// Between two looks of its own, so that it knows since when something is so.
 const EVERY: Duration = Duration::from_secs(5);
+/// A leader that has not been heard for so long, or for three election time-outs, leads nobody.
+const BELIEF: Duration = Duration::from_secs(2);
 /// How long the leader has to answer.
 const ASK: Duration = Duration::from_secs(2);
 
@@ -89,9 +91,13 @@ impl Cluster {
         let (picture, docs) = (consensus.picture(), consensus.state().members());
         sight.leads = picture.state == ServerState::Leader;
         sight.leader = picture.leader.and_then(|id| Some(picture.member(id)?.name.clone()));
+        // A follower that finds no majority for an election goes on believing in the leader that it heard last.
+        let silence = consensus.contact().silence();
+        if !sight.leads && silence.is_none_or(|silence| silence > BELIEF.max(consensus.election_max() * 3)) {
+            sight.leader = None;
+        }
         if sight.leader.is_none() {
-            let silence = consensus.contact().silence().map(millis);
-            sight.leaderless_since = silence.map(|ms| now_ms.saturating_sub(ms));
+            sight.leaderless_since = silence.map(|silence| now_ms.saturating_sub(millis(silence)));
         }
         let reports = self.reports(&consensus, &docs).await;
         let events = self.recent_events(&consensus).await;
@@ -167,6 +173,9 @@ pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
             for finding in cluster.examine().await.findings {
                 tracing::debug!(what = finding.what, "the doctor found something");
             }
+        } else {
+            // The leader tells.
+            metrics::gauge!("jettra_doctor_findings").set(0.0);
         }
     }
 }

@@ -126,6 +126,11 @@ fn each_thing_that_is_wrong_is_found_and_told_with_the_next_step() {
                 "start node2 again",
             )],
         ),
+        (
+            "a leader that has lost its majority",
+            |s| s.members[1..].iter_mut().for_each(silence),
+            &[("no majority for 12 s: node1 hears 1 of 3 voters and 2 are needed", "start node2 again")],
+        ),
         ("a paused member", |s| s.members[1].paused = true, &[("node2 is paused", "cluster resume node2")]),
         (
             "a learner that does not gain",
