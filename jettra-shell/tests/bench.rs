@@ -44,3 +44,27 @@ fn mixed_load_is_reported_by_kind_as_a_table() {
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(table.contains("p99 ms") && table.contains("put") && table.contains("get"), "{table}");
 }
+
+#[test]
+fn a_workload_writes_so_many_documents_and_tells_each_nodes_size() {
+    let cluster = FakeCluster::start(2).unwrap();
+    let urls = cluster.urls().join(",");
+    for workload in ["load", "overwrite"] {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("jettra-shell"));
+        command.args(["bench", "--url", &urls, "--workload", workload, "--documents", "250", "--batch", "40", "--keep"]);
+        command.args(["--keys", "30", "--size", "200", "--clients", "3", "--db", workload, "--format", "json"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let last = result["rows"].as_array().unwrap().last().unwrap();
+        assert_eq!((last["documents"].as_u64(), last["errors"].as_u64()), (Some(250), Some(0)), "{result}");
+        assert_eq!(last["nodes"].as_array().unwrap().len(), 2);
+
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = cluster.client();
+        let collections = runtime.block_on(client.list_collections(workload)).unwrap();
+        let kept = collections.iter().find(|name| name.starts_with("load-")).unwrap();
+        let count = runtime.block_on(client.count(workload, kept)).unwrap();
+        assert_eq!(count, if workload == "load" { 250 } else { 30 });
+    }
+}

@@ -21,7 +21,7 @@ mod wait;
 mod writers;
 
 pub use cluster::{Cluster, LIMIT};
-pub use http::{Answer, Http};
+pub use http::{Answer, Http, send};
 pub use node::{Node, free_ports, run_to_end, signal};
 pub use wait::{SECOND, eventually};
 pub use writers::{Acknowledged, Writers};

@@ -17,14 +17,16 @@ use tokio::sync::watch;
 use super::log::LogStore;
 use super::store::{Fresh, StateStore};
 use super::types::{Entry, LogId, Reply, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::state::{Halt, Importer, LogEntry, MemberInfo, NodeName, Payload, Pin, State};
+use crate::state::{Halt, Importer, LogEntry, MemberInfo, NodeName, Outcome, Payload, Pin, State};
 
 /// Bytes of entries applied in one batch, about.
 const BATCH_BYTES: usize = 1 << 20;
 /// Entries applied in one batch.
 const BATCH_ENTRIES: usize = 1024;
-/// Superseded keys deleted behind each batch, at most.
+/// Superseded keys deleted behind each batch, beside those that it superseded itself.
 const RECLAIM_KEYS: usize = 4096;
+/// Keys that a write can supersede: a version, its note, a change, a tombstone's note.
+const KEYS_A_WRITE: usize = 4;
 
 /// A snapshot in the hand.
 pub enum SnapshotData {
@@ -72,12 +74,14 @@ impl Machine {
         let started = std::time::Instant::now();
         let applied = tokio::task::spawn_blocking(move || {
             let outcomes = apply_entries(&state, &batch)?;
+            let writes: usize = outcomes.iter().map(|Reply(outcome)| outcome.as_ref().map_or(0, Outcome::writes)).sum();
             for ((_, responder), outcome) in batch.into_iter().zip(outcomes) {
                 if let Some(responder) = responder {
                     responder.send(outcome);
                 }
             }
-            state.reclaim(RECLAIM_KEYS)?;
+            // As much as came, or what is superseded would grow for as long as writes go on.
+            state.reclaim(RECLAIM_KEYS + writes * KEYS_A_WRITE)?;
             Ok::<_, Halt>(())
         });
         applied.await.map_err(io::Error::other)?.map_err(io::Error::other)?;

@@ -55,6 +55,14 @@ impl Outcome {
         self.result
     }
 
+    /// How many documents it wrote.
+    pub fn writes(&self) -> usize {
+        match &self.result {
+            Ok(Answer::Written(results)) => results.len(),
+            _ => 0,
+        }
+    }
+
     pub(super) fn of(rev: u64, result: Result<Answer, Error>) -> Self {
         Outcome { rev, replayed: false, result }
     }

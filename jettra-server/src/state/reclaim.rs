@@ -95,24 +95,35 @@ impl Sweep<'_> {
     /// The superseded states of a document up to `rev`.
     fn versions(&mut self, collection: u64, id: &str, rev: u64) -> Result<bool, Halt> {
         let (newest, oldest) = (keys::history(collection, id, rev), keys::history(collection, id, 0));
-        self.range(Bound::Included(&newest), Bound::Included(&oldest))
+        // Oldest first: engines bound a descending range on both sides at once, and there are few.
+        self.ordered(Bound::Included(&newest), Bound::Included(&oldest), Order::Descending)
     }
 
     /// All keys between the bounds; true when none is left.
     fn range(&mut self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<bool, Halt> {
+        self.ordered(from, to, Order::Ascending)
+    }
+
+    fn ordered(&mut self, from: Bound<&[u8]>, to: Bound<&[u8]>, order: Order) -> Result<bool, Halt> {
         const CHUNK: usize = 256;
-        let mut from = match from {
-            Bound::Included(key) | Bound::Excluded(key) => Bound::Included(key.to_vec()),
+        let owned = |bound: Bound<&[u8]>| match bound {
+            Bound::Included(key) => Bound::Included(key.to_vec()),
+            Bound::Excluded(key) => Bound::Excluded(key.to_vec()),
             Bound::Unbounded => Bound::Unbounded,
         };
+        let (mut from, mut to) = (owned(from), owned(to));
         loop {
             if self.left == 0 {
                 return Ok(false);
             }
             let limit = ChunkLimit { pairs: self.left.min(CHUNK), bytes: 1 << 20 };
-            let chunk = self.engine.chunk(crate::storage::scan::as_slice(&from), to, Order::Ascending, limit)?;
+            let bounds = (crate::storage::scan::as_slice(&from), crate::storage::scan::as_slice(&to));
+            let chunk = self.engine.chunk(bounds.0, bounds.1, order, limit)?;
             let Some((last, _)) = chunk.last() else { return Ok(true) };
-            from = Bound::Excluded(last.to_vec());
+            match order {
+                Order::Ascending => from = Bound::Excluded(last.to_vec()),
+                Order::Descending => to = Bound::Excluded(last.to_vec()),
+            }
             for (key, _) in &chunk {
                 self.delete(key.to_vec());
             }

@@ -14,6 +14,9 @@ use super::stats::{Stats, StatsMap};
 use super::view::{Core, META_APPLIED, Meta, View};
 use crate::storage::{Batch, ChunkLimit, Engine, Order, keys};
 
+/// The changes of a revision may have so many bytes on average; where they have more, fewer revisions' are kept.
+const CHANGE_BYTES: u64 = 256;
+
 /// The writes of a run of entries, and what they see.
 pub(super) struct Stage<'a> {
     engine: &'a dyn Engine,
@@ -85,11 +88,17 @@ impl<'a> Stage<'a> {
         self.meta.position = Bytes::copy_from_slice(position);
         self.rev = self.meta.base + index;
         let floor = (self.rev + 1).saturating_sub(self.core.settings.max_change_revisions);
-        self.meta.changes_floor = self.meta.changes_floor.max(floor);
+        let by_bytes = self.meta.changes.floor(self.change_bytes());
+        self.meta.changes_floor = self.meta.changes_floor.max(floor).max(by_bytes);
         self.numbers = Numbers::default();
         self.core_before = self.core.clone();
         self.scrub_before.clone_from(&self.scrub);
         Ok(())
+    }
+
+    /// Bytes of changes that are kept: many small documents in one revision must not pass for one change.
+    fn change_bytes(&self) -> u64 {
+        self.core.settings.max_change_revisions.saturating_mul(CHANGE_BYTES)
     }
 
     /// Forgets what the entry has staged so far.
@@ -104,6 +113,12 @@ impl<'a> Stage<'a> {
 
     /// Adds what the entry has staged to the run.
     pub fn commit(&mut self) {
+        let changes = (Bound::Included(&[keys::CHANGES][..]), Bound::Excluded(&[keys::CHANGES + 1][..]));
+        let bytes =
+            self.entry.range(changes.0, changes.1).map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len));
+        let bytes = bytes.sum::<usize>() as u64;
+        let most = self.change_bytes();
+        self.meta.changes.add(self.rev, bytes, most);
         self.run.append(std::mem::take(&mut self.entry));
         for (collection, stats) in std::mem::take(&mut self.entry_stats) {
             self.stats.set(collection, stats);

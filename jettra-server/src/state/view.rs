@@ -1,6 +1,6 @@
 //! What the state holds in memory: small, rebuilt when it opens, and swapped whole for readers after each apply.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,6 +36,8 @@ pub(super) struct Meta {
     pub time_ms: u64,
     /// Changes below this revision are not kept.
     pub changes_floor: u64,
+    /// How many bytes of changes there were.
+    pub changes: ChangeBytes,
     /// The caller's log id of that entry.
     pub position: Bytes,
     /// The caller's last membership.
@@ -271,35 +273,143 @@ fn live_docs(
 }
 
 impl Meta {
-    /// `format u8 = 1 | has index u8 | index u64 | base u64 | time u64 | floor u64 | position length u32 | position |
-    /// has membership u8 | membership`
+    /// `format u8 = 2 | has index u8 | index u64 | base u64 | time u64 | floor u64 | position length u32 | position |
+    /// has membership u8 | membership length u32 | membership | bytes of changes`
     pub fn encode(&self) -> Bytes {
-        let mut out = vec![1, u8::from(self.index.is_some())];
+        let mut out = vec![2, u8::from(self.index.is_some())];
         for number in [self.index.unwrap_or(0), self.base, self.time_ms, self.changes_floor] {
             out.extend_from_slice(&number.to_be_bytes());
         }
         out.extend_from_slice(&(self.position.len() as u32).to_be_bytes());
         out.extend_from_slice(&self.position);
+        let membership = self.membership.as_deref().unwrap_or_default();
         out.push(u8::from(self.membership.is_some()));
-        out.extend_from_slice(self.membership.as_deref().unwrap_or_default());
+        out.extend_from_slice(&(membership.len() as u32).to_be_bytes());
+        out.extend_from_slice(membership);
+        self.changes.encode(&mut out);
         out.into()
     }
 
-    /// Reads what [`Meta::encode`] wrote.
+    /// Reads what [`Meta::encode`] wrote; also format 1, which ends with the membership and has no length of it.
     pub fn decode(bytes: &Bytes) -> Option<Meta> {
-        if *bytes.first()? != 1 {
-            return None;
-        }
         let number = |n: usize| Some(u64::from_be_bytes(bytes.get(2 + 8 * n..10 + 8 * n)?.try_into().ok()?));
-        let length = u32::from_be_bytes(bytes.get(34..38)?.try_into().ok()?) as usize;
-        let has_membership = *bytes.get(38 + length)?;
+        let length = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize);
+        let behind = 38 + length(34)?;
+        let (membership, changes) = match *bytes.first()? {
+            1 => (behind + 1..bytes.len(), ChangeBytes::default()),
+            2 => {
+                let end = behind + 5 + length(behind + 1)?;
+                (behind + 5..end, ChangeBytes::decode(bytes.get(end..)?)?)
+            }
+            _ => return None,
+        };
+        let has_membership = *bytes.get(behind)? == 1;
         Some(Meta {
             index: if bytes[1] == 1 { Some(number(0)?) } else { None },
             base: number(1)?,
             time_ms: number(2)?,
             changes_floor: number(3)?,
-            position: bytes.slice(38..38 + length),
-            membership: (has_membership == 1).then(|| bytes.slice(39 + length..)),
+            changes,
+            position: bytes.slice(38..behind),
+            membership: if has_membership {
+                Some(bytes.get(membership.clone()).map(|_| bytes.slice(membership))?)
+            } else {
+                None
+            },
         })
+    }
+}
+
+/// How many bytes of changes there were in all, and marks where: so that the oldest go by bytes too, without a look
+/// at them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct ChangeBytes {
+    total: u64,
+    /// Revisions, and how many bytes of changes there were before each; oldest first.
+    marks: VecDeque<(u64, u64)>,
+}
+
+impl ChangeBytes {
+    /// Marks in the bytes that are kept.
+    const MARKS: u64 = 16;
+
+    /// Counts the changes of the revision `rev`, of which `most` bytes are to be kept.
+    pub fn add(&mut self, rev: u64, bytes: u64, most: u64) {
+        self.total += bytes;
+        let marked = self.marks.back().map_or(0, |(_, before)| *before);
+        if self.total - marked >= most / Self::MARKS {
+            self.marks.push_back((rev + 1, self.total));
+        }
+    }
+
+    /// The revision from which on there are about `most` bytes: what is before it can go. 0 where nothing can.
+    pub fn floor(&mut self, most: u64) -> u64 {
+        let mut floor = 0;
+        while let Some((rev, before)) = self.marks.front().copied()
+            && self.total - before >= most
+        {
+            floor = rev;
+            self.marks.pop_front();
+        }
+        floor
+    }
+
+    /// `total u64 | marks u16 | (revision u64, bytes u64)*`
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.total.to_be_bytes());
+        // There are hardly more than MARKS: the oldest go when that many bytes have come after them.
+        out.extend_from_slice(&(self.marks.len() as u16).to_be_bytes());
+        for (rev, before) in &self.marks {
+            out.extend_from_slice(&rev.to_be_bytes());
+            out.extend_from_slice(&before.to_be_bytes());
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<ChangeBytes> {
+        let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        let count = u16::from_be_bytes(bytes.get(8..10)?.try_into().ok()?);
+        let marks = (0..usize::from(count)).map(|n| Some((number(10 + 16 * n)?, number(18 + 16 * n)?)));
+        Some(ChangeBytes { total: number(0)?, marks: marks.collect::<Option<_>>()? })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_beyond_the_bytes_go_oldest_first() {
+        let mut changes = ChangeBytes::default();
+        let mut floor = 0;
+        for rev in 1..=1_000 {
+            changes.add(rev, 100, 16_000);
+            floor = floor.max(changes.floor(16_000));
+        }
+        // 160 revisions have 16 000 bytes; the marks are 10 revisions apart.
+        assert!((831..=841).contains(&floor), "{floor}");
+        assert!(changes.marks.len() <= 17);
+        // A larger bound brings nothing back, a smaller one lets go of more.
+        assert_eq!(changes.floor(32_000), 0);
+        assert!((941..=951).contains(&changes.floor(5_000)));
+    }
+
+    #[test]
+    fn both_formats_are_read() {
+        let mut meta = Meta { index: Some(7), base: 3, position: Bytes::from_static(b"position"), ..Meta::default() };
+        for membership in [None, Some(Bytes::new()), Some(Bytes::from_static(b"members"))] {
+            meta.membership = membership;
+            meta.changes = ChangeBytes::default();
+            let mut old = vec![1, 1];
+            [7u64, 3, 0, 0].iter().for_each(|number| old.extend_from_slice(&number.to_be_bytes()));
+            old.extend_from_slice(&8u32.to_be_bytes());
+            old.extend_from_slice(b"position");
+            old.push(u8::from(meta.membership.is_some()));
+            old.extend_from_slice(meta.membership.as_deref().unwrap_or_default());
+            assert_eq!(Meta::decode(&old.into()).as_ref(), Some(&meta));
+            meta.changes.add(9, 1_000, 16);
+            assert_eq!(Meta::decode(&meta.encode()).as_ref(), Some(&meta));
+            assert_eq!(Meta::decode(&meta.encode().slice(..meta.encode().len() - 1)), None);
+        }
     }
 }

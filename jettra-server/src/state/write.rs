@@ -123,12 +123,7 @@ impl Stage<'_> {
                 kept.bytes -= body.len() as u64;
             }
             let_go = Some(kept.oldest);
-            // Newer states sort before older ones.
-            let newest = keys::history(collection, id, u64::MAX);
-            kept.oldest = match self.first(&newest, &oldest, Order::Descending)? {
-                Some((key, _)) => keys::history_parts(&key).map_or(0, |(_, _, rev)| rev),
-                None => 0,
-            };
+            kept.oldest = self.next_newer(collection, id, kept)?;
             if kept.oldest == 0 {
                 break;
             }
@@ -137,5 +132,20 @@ impl Stage<'_> {
             self.note_garbage(&Note::Versions { collection, id: id.to_owned(), rev });
         }
         Ok(())
+    }
+
+    /// The rev of the superseded state after the oldest one kept; 0 where that is the only one.
+    fn next_newer(&self, collection: u64, id: &str, kept: &Kept) -> Result<u64, Halt> {
+        let oldest = keys::history(collection, id, kept.oldest);
+        // Near first: an engine looks at all that lies between.
+        let span = self.rev.saturating_sub(kept.oldest) / u64::from(kept.count.max(1)) * 2 + 1;
+        for newest in [kept.oldest.saturating_add(span), u64::MAX] {
+            // Newer states sort before older ones.
+            let newest = keys::history(collection, id, newest);
+            if let Some((key, _)) = self.first(&newest, &oldest, Order::Descending)? {
+                return Ok(keys::history_parts(&key).map_or(0, |(_, _, rev)| rev));
+            }
+        }
+        Ok(0)
     }
 }

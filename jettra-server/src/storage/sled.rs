@@ -26,6 +26,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use ::sled::InlineArray;
 use bytes::Bytes;
@@ -42,6 +43,9 @@ const NEVER_MS: usize = 1 << 40;
 const POOLED_HANDLES: usize = 16;
 /// How often a read starts again because the large value it reads was replaced under it.
 const READ_ATTEMPTS: usize = 10_000;
+/// Before the store is closed to be opened again, it is flushed until a flush takes so little, at most so often.
+const CALM: Duration = Duration::from_millis(50);
+const CALMING_FLUSHES: usize = 4;
 /// So few pieces are read one by one: a range copies the references to a whole leaf first.
 const FEW_PIECES: u32 = 16;
 /// Says what wrote the directory; a store made otherwise is refused before it is touched.
@@ -153,15 +157,25 @@ impl SledEngine {
         self.failure.write().get_or_insert(error).clone()
     }
 
-    /// Closes the store and opens it again, which lets go of the leaves that were written.
+    /// Closes the store and opens it again, which lets go of the leaves that were written. Everything waits meanwhile.
     fn reopen(&self) -> Result<()> {
+        // Closing flushes what came since the last flush. So there should be little of it.
+        for _ in 0..CALMING_FLUSHES {
+            let began = Instant::now();
+            self.with("flush", |tree| tree.flush())?;
+            if began.elapsed() < CALM {
+                break;
+            }
+        }
         let mut handles = self.handles.write();
-        let began = std::time::Instant::now();
-        // Dropping the last handle flushes what came after the durable point and waits for it.
+        let began = Instant::now();
         drop(handles.take());
+        let closed = Instant::now();
         *handles = Some(open_handles(&self.config).map_err(|error| self.fail(error))?);
         self.written_bytes.store(0, Ordering::Relaxed);
-        metrics::histogram!("jettra_store_reopen_seconds").record(began.elapsed().as_secs_f64());
+        drop(handles);
+        metrics::histogram!("jettra_store_reopen_seconds", "step" => "close").record(closed - began);
+        metrics::histogram!("jettra_store_reopen_seconds", "step" => "open").record(closed.elapsed());
         Ok(())
     }
 
