@@ -237,7 +237,7 @@ async fn receiving(node: &Node) {
     let limit = Instant::now() + LIMIT;
     loop {
         let current = std::fs::read_to_string(state.join("CURRENT")).unwrap_or_default();
-        let current: u64 = current.trim().parse().unwrap_or(1);
+        let current: u64 = current.split(" ").next().unwrap_or_default().parse().unwrap_or(1);
         let next = state.join((current + 1).to_string());
         if next.exists() && node.log().matches("receiving a snapshot").count() > 0 {
             return;
@@ -250,7 +250,7 @@ async fn receiving(node: &Node) {
 /// Whether the node's state in use has been replaced.
 fn generation(node: &Node) -> u64 {
     let current = std::fs::read_to_string(node.dir().join("data/state/CURRENT")).unwrap();
-    current.trim().parse().unwrap()
+    current.split(" ").next().unwrap_or_default().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

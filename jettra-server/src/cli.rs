@@ -6,6 +6,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Flags, KEYS, Key, Kind};
+use crate::recover::RecoverArgs;
+use crate::repair::RepairArgs;
 
 /// A JettraDB node: a replicated JSON document database.
 #[derive(Debug, Parser)]
@@ -32,6 +34,10 @@ pub enum Task {
     Run(RunArgs),
     /// Start a cluster on this machine to try things out; Ctrl-C stops it
     Demo(DemoArgs),
+    /// Check the data directory of a node that does not run, and mend what can be
+    Repair(RepairArgs),
+    /// Go on with what is left of a cluster that has lost its majority for good
+    Recover(RecoverArgs),
 }
 
 /// How to run a node.

@@ -6,7 +6,9 @@
 //!
 //! - [`error`]: the public error, a code from a closed table with a message that says what to do next
 //! - [`feature`]: what the nodes of a cluster have agreed to write
-//! - [`clock`], [`random`], [`files`]: where time and randomness enter; small files that survive a crash
+//! - [`clock`], [`random`], [`files`], [`sealed`]: where time and randomness enter; small files that survive a crash,
+//!   and that say when they are damaged
+//! - [`mend`]: what a person is told to do about damage
 //! - [`storage`]: bytes: ordered keys, atomic batches, scans, durable points
 //! - [`state`]: documents: the deterministic state machine; command in, outcome out
 //! - [`query`]: what a query picks of the documents
@@ -19,6 +21,8 @@
 //! - [`config`]: what a node is told at its start, from file, environment and flags
 //! - [`telemetry`], [`signals`]: log lines; what asks the program to stop
 //! - [`node`]: opens storage, joins or begins a cluster, serves, stops
+//! - [`data_dir`], [`repair`], [`recover`]: data directories that no node runs on: what is damaged, and how a cluster
+//!   that has lost its majority goes on
 //! - [`cli`], [`demo`]: the command line; a cluster on one machine to try things out
 //! - [`program`]: the program from its arguments to its exit code
 
@@ -28,17 +32,22 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod data_dir;
 pub mod demo;
 pub mod error;
 pub mod feature;
 pub mod files;
 pub mod machine;
+pub mod mend;
 pub mod node;
 pub mod peers;
 pub mod program;
 pub mod query;
 pub mod raft;
 pub mod random;
+pub mod recover;
+pub mod repair;
+pub mod sealed;
 pub mod signals;
 pub mod state;
 pub mod storage;

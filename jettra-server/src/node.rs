@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::api::{App, Watches, server};
 use crate::auth::{Auth, host_of};
-use crate::cluster::identity::{Identity, Membership};
+use crate::cluster::identity::{self, Identity, Membership};
 use crate::cluster::{Call, Cluster, Options, Stop};
 use crate::config::Config;
 use crate::machine::Machine;
@@ -125,6 +125,16 @@ struct Prepared {
 async fn prepare(config: &Config) -> Result<Prepared, String> {
     let dir = config.data_dir.clone();
     let lock = tokio::task::spawn_blocking(move || lock(&dir)).await.map_err(|e| e.to_string())??;
+    if let Some(why) = crate::recover::unfinished(&config.data_dir) {
+        return Err(why);
+    }
+    if !identity::path(&config.data_dir).exists() && config.data_dir.join("log").is_dir() {
+        return Err(format!(
+            "{} is missing and there is a log: whose it is cannot be told: put the file back from a copy, or move {} aside",
+            identity::path(&config.data_dir).display(),
+            config.data_dir.display()
+        ));
+    }
     let address = (config.host.as_str(), config.port);
     let listener = TcpListener::bind(address).await.map_err(|e| {
         format!(
@@ -133,9 +143,8 @@ async fn prepare(config: &Config) -> Result<Prepared, String> {
         )
     })?;
     let identity = Identity::load_or_create(&config.data_dir, config.node_id.as_ref().map(|n| n.as_str()))
-        .map_err(|e| format!("{}: {e}", config.data_dir.display()))?;
-    let stored = Secret::load(&config.data_dir.join("secret"))
-        .map_err(|e| format!("the cluster secret in {} cannot be read: {e}", config.data_dir.display()))?;
+        .map_err(|e| unreadable(&e, &config.data_dir))?;
+    let stored = Secret::load(&config.data_dir.join("secret")).map_err(|e| unreadable(&e, &config.data_dir))?;
     let configured = config.cluster_secret.as_ref().and_then(|s| Secret::new(s.expose()));
     let ours = configured.is_none();
     let machine = Arc::new(Machine::new(&config.data_dir));
@@ -157,6 +166,15 @@ async fn prepare(config: &Config) -> Result<Prepared, String> {
     };
     let cluster = Cluster::new(options, identity, configured.or(stored), ours, machine)?;
     Ok(Prepared { cluster, prometheus: prometheus()?, listener, _lock: lock })
+}
+
+/// What is said of a small file in `dir` that cannot be read or is damaged.
+fn unreadable(e: &std::io::Error, dir: &Path) -> String {
+    let why = e.to_string();
+    if e.kind() == std::io::ErrorKind::InvalidData && why.contains("damaged") {
+        return crate::mend::with_command(&why, dir);
+    }
+    format!("{}: {why}", dir.display())
 }
 
 /// Makes the data directory and locks it against other processes.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::cli::{Cli, RunArgs, Task};
 use crate::config::{Config, ConfigError, Loaded};
 use crate::signals::Signals;
-use crate::{demo, node, telemetry};
+use crate::{demo, node, recover, repair, telemetry};
 use clap::Parser;
 use tokio::sync::oneshot;
 
@@ -28,6 +28,8 @@ pub fn main() -> ExitCode {
     let code = match Cli::parse().into_task() {
         Task::Run(args) => run(args),
         Task::Demo(args) => on_runtime(demo::run(args)).unwrap_or_else(|failed| failed),
+        Task::Repair(args) => repair::run(&args),
+        Task::Recover(args) => recover::run(&args),
     };
     // Not a return: that would wait for threads that still block, such as one reading standard input.
     std::process::exit(code.into())

@@ -183,6 +183,15 @@ impl Node {
         status
     }
 
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.process.as_mut().is_none_or(|process| process.try_wait().unwrap().is_some());
+        if ended {
+            self.process = None;
+        }
+        ended
+    }
+
     /// Kills it if it runs, and starts it again on the same directory and port.
     pub async fn restart(&mut self) {
         self.kill();

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::peers::{
     IdentityAnswer, IdentityRequest, Key, Nonce, PEER_HEADER, ProveAnswer, ProveRequest, Refused, peer_is_ours,
 };
-use crate::raft::{Envelope, incoming};
+use crate::raft::{Envelope, fetch, incoming};
 use crate::state::names::shown;
 
 /// The routes between nodes.
@@ -31,6 +31,7 @@ pub fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/raft/rpc/status", get(status).fallback(|| async { wrong_method("GET") }))
         .route("/raft/rpc/snapshot", post(snapshot).fallback(|| async { wrong_method("POST") }))
+        .route("/raft/rpc/fetch-state", post(fetch_state).fallback(|| async { wrong_method("POST") }))
         .route("/raft/rpc/{call}", post(call).fallback(no_such_call))
 }
 
@@ -332,6 +333,34 @@ async fn snapshot(State(app): State<Arc<App>>, request: axum::extract::Request) 
             tracing::warn!(error = %e, "a snapshot was not installed");
             answer::error(e)
         }
+    }
+}
+
+/// The whole state, for a member that has lost its own.
+async fn fetch_state(State(app): State<Arc<App>>, request: axum::extract::Request) -> Response<Body> {
+    let opened = async {
+        let (parts, body) = request.into_parts();
+        let ends = ends(&parts)?;
+        check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
+        let body = read_call(&app, "fetch-state", &parts.headers, body).await?.bytes;
+        let header = parts.headers.get(PEER_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let admitted = app.cluster.sessions.admit(header, parts.uri.path(), &body).map_err(refused)?;
+        let consensus = app.cluster.consensus()?;
+        let call: Envelope<u64> = parse(&body)?;
+        incoming::check(&consensus, &call, admitted.from)?;
+        let state = consensus.state();
+        let pinned = state.clone();
+        let pin = tokio::task::spawn_blocking(move || pinned.pin()).await;
+        let pin = pin.map_err(|e| Error::internal(e.to_string()))?;
+        if pin.index().is_none_or(|index| index < call.body) {
+            return Err(Error::unavailable("this member's state is older than what the caller needs: ask another one"));
+        }
+        tracing::info!(to = admitted.from, "sending the state to a member that has lost its own");
+        Ok(fetch::stream(state, pin, admitted.key, admitted.sequence))
+    };
+    match opened.await {
+        Ok(stream) => Response::new(Body::from_stream(stream)),
+        Err(e) => answer::error(e),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// Version of the file's form.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// `node.json`: the node's name, its incarnation, and what it is in which cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,10 +59,10 @@ impl Identity {
     pub fn load_or_create(data_dir: &Path, configured: Option<&str>) -> io::Result<Self> {
         let path = path(data_dir);
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-        let stored = match std::fs::read(&path) {
-            Ok(bytes) => {
-                let identity: Identity = serde_json::from_slice(&bytes)
-                    .map_err(|e| invalid(format!("{} is damaged ({e}): restore it from a copy", path.display())))?;
+        let stored = match crate::sealed::bytes_of(&path)? {
+            Some(bytes) => {
+                let identity: Identity =
+                    crate::sealed::read_json(&bytes).ok_or_else(|| crate::sealed::damaged(&path))?;
                 if identity.format != FORMAT {
                     return Err(invalid(format!(
                         "{} has format {}, this version reads {FORMAT}: start the version that wrote it",
@@ -74,8 +74,7 @@ impl Identity {
                 crate::feature::check(identity.feature_level, &whose).map_err(invalid)?;
                 Some(identity)
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(e),
+            None => None,
         };
         let mut identity = stored.clone().unwrap_or_else(|| Identity {
             format: FORMAT,
@@ -108,7 +107,7 @@ impl Identity {
     /// # Errors
     /// I/O errors.
     pub fn store(&self, data_dir: &Path) -> io::Result<()> {
-        crate::files::write(&path(data_dir), &serde_json::to_vec_pretty(self)?)
+        crate::files::write(&path(data_dir), &crate::sealed::json(self)?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The cluster as one node sees it: who it is, how a request reaches the leader, who belongs.
 //!
-//! - [`identity`]: who this node is, on disk
+//! - [`identity`]: who this node is, on disk; [`addresses`]: where the other members were last
+//! - `refetch`: a member without its state fetches it from another one
 //! - `route`: writes and reads, here or at the leader
 //! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
 //! - `register`: the leader's side of a join, and of a member's move to another URL
@@ -14,6 +15,7 @@
 //! - `report`, `doctor`: how each node is, and what is wrong with the cluster
 //! - `view`: what `GET /api/cluster` and `/api/federated` show
 
+pub mod addresses;
 mod digests;
 mod doctor;
 mod facts;
@@ -23,6 +25,7 @@ mod journal;
 mod membership;
 mod plan;
 mod promotion;
+mod refetch;
 mod register;
 mod report;
 mod roles;
@@ -51,7 +54,7 @@ use self::identity::Identity;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secret, Sessions};
-use crate::raft::{Consensus, LogStore, Member, Settings, StateStore};
+use crate::raft::{Consensus, Member, Settings};
 use crate::state::State;
 
 /// What a cluster's node is configured with.
@@ -164,24 +167,9 @@ impl Cluster {
     pub async fn open(self: &Arc<Self>) -> std::result::Result<Arc<Consensus>, String> {
         let identity = self.identity();
         let membership = identity.membership.ok_or("the node is no member yet")?;
-        let options = self.options.clone();
-        let stores = tokio::task::spawn_blocking(move || {
-            let log = LogStore::open(&options.data_dir.join("log")).map_err(|e| e.to_string())?;
-            let dir = options.data_dir.join("state");
-            let store = StateStore::open(&dir, options.cache_bytes).map_err(|e| e.to_string())?;
-            let (first, next) = (log.bounds().0, store.state().applied().index.map_or(0, |index| index + 1));
-            if next < first {
-                return Err(format!(
-                    "the state in {} ends before index {next} and the log begins at {first}: something in between is lost. \
-                     Deregister this node at another one, remove its data directory, start it and register it again; \
-                     else restore its data directory from a copy",
-                    dir.display()
-                ));
-            }
-            Ok::<_, String>((log, Arc::new(store)))
-        });
-        let (log, store) = stores.await.map_err(|e| e.to_string())??;
+        let damaged = |why: String| crate::mend::with_command(&why, &self.options.data_dir);
         self.peers.set_caller(self.secret.read().clone(), &membership.cluster_id, membership.raft_id);
+        let (log, store) = self.open_stores(&membership).await.map_err(damaged)?;
         let consensus = Consensus::open(
             membership.raft_id,
             &membership.cluster_id,
@@ -190,10 +178,12 @@ impl Cluster {
             store,
             self.peers.clone(),
         )
-        .await?;
+        .await
+        .map_err(damaged)?;
         self.consensus.send_replace(Some(consensus.clone()));
         tokio::spawn(roles::run(self.clone(), consensus.clone()));
         tokio::spawn(promotion::run(self.clone(), consensus.clone()));
+        tokio::spawn(addresses::keep(self.clone(), consensus.clone()));
         tokio::spawn(self.clone().keep_house(consensus.clone()));
         tokio::spawn(journal::run(self.clone(), consensus.clone()));
         tokio::spawn(digests::run(self.clone(), consensus.clone()));
@@ -222,14 +212,16 @@ impl Cluster {
             }
             let picture = consensus.picture();
             if let Some(why) = picture.halted {
-                return self.fail(why);
+                return self.fail(crate::mend::with_command(&why, &self.options.data_dir));
             }
             self.look_at_disk().await;
             // What was superseded while nobody writes goes as well.
             let state = consensus.state();
             match tokio::task::spawn_blocking(move || state.reclaim(RECLAIM_KEYS)).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(e)) => return self.fail(e.to_string()),
+                Ok(Err(e)) => {
+                    return self.fail(crate::mend::with_command(&e.to_string(), &self.options.data_dir));
+                }
                 Err(e) => return self.fail(e.to_string()),
             }
             let disk = consensus.log().disk_bytes();

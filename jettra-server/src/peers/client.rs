@@ -260,6 +260,43 @@ impl Peer {
         sent
     }
 
+    /// Calls `path` for an answer that is a stream of chunks, each with a checksum under the session's key and the
+    /// call's sequence number: the caller checks those.
+    ///
+    /// # Errors
+    /// See [`PeerError`].
+    pub async fn receive(
+        &self,
+        path: &str,
+        body: Bytes,
+    ) -> std::result::Result<(reqwest::Response, Key, u64), PeerError> {
+        let session = self.session().await?;
+        let sequence = session.sequence.fetch_add(1, Ordering::Relaxed);
+        let mac = session.key.call(path, sequence, &body);
+        let sent = self
+            .peers
+            .http
+            .post(format!("{}{path}", self.target.url))
+            .header("content-type", "application/json")
+            .header(PEER_HEADER, format!("{};{sequence};{mac}", session.name))
+            .body(body)
+            .send();
+        let response = tokio::time::timeout(HANDSHAKE, sent).await;
+        let response = response.map_err(|_| self.no_answer("nothing within 2 s".into()))?;
+        let response = response.map_err(|e| self.transport(&e))?;
+        let status = response.status().as_u16();
+        if status == 200 {
+            return Ok((response, session.key.clone(), sequence));
+        }
+        // Whatever it was, the next try opens a session of its own.
+        *self.session.lock().await = None;
+        let answer = read_bounded(response, STRANGER_BYTES).await.map_err(|e| self.no_answer(e))?;
+        Err(match serde_json::from_slice::<ErrorBody>(&answer) {
+            Ok(body) => PeerError::Refused(body.into()),
+            Err(_) => self.no_answer(format!("HTTP status {status}")),
+        })
+    }
+
     /// Sends a signed call and checks who signed the answer.
     async fn send(
         &self,

@@ -37,13 +37,11 @@ impl Secret {
         &self.0
     }
 
-    /// Reads the secret kept in `path`, if there is one.
+    /// Reads the secret kept in `path`, if there is one; an error where the file is damaged.
     pub fn load(path: &Path) -> io::Result<Option<Self>> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Secret::new(&text)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        let Some(bytes) = crate::sealed::bytes_of(path)? else { return Ok(None) };
+        let text = crate::sealed::read_line(&bytes).ok_or_else(|| crate::sealed::damaged(path))?;
+        Ok(Secret::new(text))
     }
 
     /// Keeps the secret in `path`, readable by this user only. Blocks until it is on disk.
@@ -52,7 +50,7 @@ impl Secret {
         let mut file =
             std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-        file.write_all(self.0.as_bytes())?;
+        file.write_all(crate::sealed::line(&self.0).as_bytes())?;
         file.sync_all()?;
         crate::files::replace(&temporary, path)
     }

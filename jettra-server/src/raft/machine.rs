@@ -91,7 +91,10 @@ impl Machine {
     }
 }
 
-fn apply_entries(state: &State, batch: &[(Entry, Option<ApplyResponder<TypeConfig>>)]) -> Result<Vec<Reply>, Halt> {
+pub(super) fn apply_entries(
+    state: &State,
+    batch: &[(Entry, Option<ApplyResponder<TypeConfig>>)],
+) -> Result<Vec<Reply>, Halt> {
     let positions: Vec<[u8; 16]> = batch.iter().map(|(entry, _)| position(entry.log_id)).collect();
     let raws: Vec<Bytes> = batch
         .iter()
@@ -138,7 +141,7 @@ fn copy(state: &State, pin: &Pin, store: &StateStore) -> Result<(Fresh, State), 
     Ok((fresh, state))
 }
 
-fn members(membership: &openraft::Membership<u64, super::types::Member>) -> Vec<MemberInfo> {
+pub(super) fn members(membership: &openraft::Membership<u64, super::types::Member>) -> Vec<MemberInfo> {
     let voters: std::collections::BTreeSet<u64> = membership.voter_ids().collect();
     membership
         .nodes()
@@ -158,14 +161,14 @@ fn node_name(id: u64, name: &str) -> NodeName {
 }
 
 /// A log id as the state keeps it: term and index, big-endian.
-fn position(id: LogId) -> [u8; 16] {
+pub(super) fn position(id: LogId) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&id.committed_leader_id().term.to_be_bytes());
     bytes[8..].copy_from_slice(&id.index.to_be_bytes());
     bytes
 }
 
-fn log_id(position: &[u8]) -> io::Result<Option<LogId>> {
+pub(super) fn log_id(position: &[u8]) -> io::Result<Option<LogId>> {
     if position.is_empty() {
         return Ok(None);
     }

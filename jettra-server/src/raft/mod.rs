@@ -5,15 +5,19 @@
 //! - `store`, `machine`: the state on disk and openraft's state machine over it
 //! - `snapshot`, `wire`, `network`: what travels between nodes, and at which `pace`
 //! - [`incoming`]: the called side of it
+//! - [`fetch`]: a whole state from another member
+//! - [`offline`]: log and state of a data directory without a node
 //! - `consensus`: what the rest of the node sees
 //! - `contact`: why this node was elected
 
 mod consensus;
 mod contact;
+pub mod fetch;
 pub mod incoming;
 mod log;
 mod machine;
 mod network;
+pub mod offline;
 mod pace;
 mod read_gate;
 mod snapshot;
@@ -25,8 +29,8 @@ mod wire;
 
 pub use consensus::{Committed, Consensus, NotLeader, Picture, Settings};
 pub use contact::{Cause, Contact};
-pub use log::{FsyncTimes, LogStore};
+pub use log::{FsyncTimes, LogStore, Position, Survey, mark_is_whole, mark_path};
 pub use openraft::ServerState;
-pub use store::StateStore;
+pub use store::{StateStore, in_use as state_in_use, point_to as point_state_to};
 pub use types::Member;
 pub use wire::Envelope;

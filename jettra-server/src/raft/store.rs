@@ -14,6 +14,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::sealed;
 use crate::state::{Halt, State};
 use crate::storage::{Engine, SledConfig, SledEngine, StorageError};
 
@@ -45,18 +46,12 @@ impl StateStore {
     pub fn open(dir: &Path, cache_bytes: usize) -> Result<Self, Halt> {
         std::fs::create_dir_all(dir).map_err(|e| halt(dir, &e))?;
         let pointer = dir.join("CURRENT");
-        let generation = match std::fs::read_to_string(&pointer) {
-            Ok(text) => text.trim().parse().map_err(|_| {
-                StorageError::new(&pointer, format!("it holds {text:?} and not a number: restore it from a copy"))
-            })?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => match generations(dir).map_err(|e| halt(dir, &e))?[..] {
+        let generation = match in_use(dir)? {
+            Some(generation) => generation,
+            None => match generations(dir).map_err(|e| halt(dir, &e))?[..] {
                 [] | [1] => 1,
-                _ => {
-                    let what = "CURRENT, which names the state in use, is missing: write the number of the newest directory into it";
-                    return Err(StorageError::new(dir, what).into());
-                }
+                _ => return Err(StorageError::new(dir, "CURRENT, which names the state in use, is missing").into()),
             },
-            Err(e) => return Err(halt(&pointer, &e)),
         };
         remove_others(dir, generation).map_err(|e| halt(dir, &e))?;
         let engine =
@@ -64,7 +59,7 @@ impl StateStore {
         let state = State::open(Arc::new(engine))?;
         state.durable_point()?;
         if !pointer.exists() {
-            crate::files::write(&pointer, generation.to_string().as_bytes()).map_err(|e| halt(&pointer, &e))?;
+            point_to(dir, generation)?;
         }
         Ok(StateStore {
             dir: dir.to_owned(),
@@ -105,8 +100,7 @@ impl StateStore {
         let generation = fresh.generation;
         // So that the old state has nothing left to write when its last user lets go of it.
         self.state().durable_point()?;
-        let pointer = self.dir.join("CURRENT");
-        crate::files::write(&pointer, generation.to_string().as_bytes()).map_err(|e| halt(&pointer, &e))?;
+        point_to(&self.dir, generation)?;
         let (before, old) = std::mem::replace(&mut *self.current.write(), (generation, state));
         drop(old);
         fresh.engine = None;
@@ -155,6 +149,30 @@ fn remove_later(path: PathBuf) {
             tracing::warn!(path = %path.display(), error = %e, "the state before the snapshot could not be removed; it goes at the next start");
         }
     });
+}
+
+/// The number of the engine that `CURRENT` in `dir` names; `None` where there is no such file.
+///
+/// # Errors
+/// I/O errors; a damaged file; a number under which nothing lies.
+pub fn in_use(dir: &Path) -> Result<Option<u64>, Halt> {
+    let pointer = dir.join("CURRENT");
+    let Some(bytes) = sealed::bytes_of(&pointer).map_err(|e| halt(&pointer, &e))? else { return Ok(None) };
+    let number = sealed::read_line(&bytes).and_then(|text| text.parse().ok());
+    let generation: u64 = number.ok_or_else(|| halt(&pointer, &sealed::damaged(&pointer)))?;
+    if !dir.join(generation.to_string()).is_dir() {
+        return Err(
+            StorageError::new(&pointer, format!("it names {generation}, and there is no such directory")).into()
+        );
+    }
+    Ok(Some(generation))
+}
+
+/// Makes `generation` the engine in use in `dir`, for good.
+pub fn point_to(dir: &Path, generation: u64) -> Result<(), Halt> {
+    let pointer = dir.join("CURRENT");
+    let line = sealed::line(&generation.to_string());
+    crate::files::write(&pointer, line.as_bytes()).map_err(|e| halt(&pointer, &e))
 }
 
 /// The numbers of the engines in `dir`, ascending.

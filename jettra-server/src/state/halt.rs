@@ -10,7 +10,7 @@ pub enum Halt {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The store holds what this version never writes.
-    #[error("the state is damaged: {what}; restore it from a backup, or let the node fetch it from the leader")]
+    #[error("the state is damaged: {what}")]
     Damage {
         /// Which record, and what is wrong with it.
         what: String,

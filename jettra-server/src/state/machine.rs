@@ -120,27 +120,36 @@ impl State {
     /// All entries are held in memory until the end: the caller bounds a call to about 1 MiB. After an error nothing of
     /// the call has been applied and the node stops.
     pub fn apply(&self, entries: &[LogEntry<'_>]) -> Result<Vec<Outcome>, Halt> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.staged(|stage| {
+            let mut outcomes = Vec::with_capacity(entries.len());
+            for entry in entries {
+                stage.begin(entry.index, entry.position)?;
+                outcomes.push(apply::entry(stage, entry.index, &entry.payload)?);
+            }
+            Ok(outcomes)
+        })
+    }
+
+    /// Writes what `write` stages as one atomic batch, and nothing after an error.
+    pub(super) fn staged<T>(&self, write: impl FnOnce(&mut Stage<'_>) -> Result<T, Halt>) -> Result<T, Halt> {
         let _one_writer = self.0.writer.lock();
         let view = self.view();
         let mut stage = Stage::new(&*self.0.engine, &view, self.0.pins.oldest().is_some());
         stage.scrub.clone_from(&self.0.scrub.lock().tracker);
-        let mut outcomes = Vec::with_capacity(entries.len());
-        for entry in entries {
-            stage.begin(entry.index, entry.position)?;
-            outcomes.push(apply::entry(&mut stage, entry.index, &entry.payload)?);
-        }
-        if !entries.is_empty() {
-            let (checks, scrub) = (std::mem::take(&mut stage.checks), stage.scrub.take());
-            let (batch, view) = stage.finish();
-            self.0.engine.apply(batch)?;
-            *self.0.view.write() = Arc::new(view);
-            self.0.scrub.lock().tracker = scrub;
-            let mut kept = self.0.checks.lock();
-            kept.extend(checks);
-            let surplus = kept.len().saturating_sub(digests::KEPT);
-            kept.drain(..surplus);
-        }
-        Ok(outcomes)
+        let outcome = write(&mut stage)?;
+        let (checks, scrub) = (std::mem::take(&mut stage.checks), stage.scrub.take());
+        let (batch, view) = stage.finish();
+        self.0.engine.apply(batch)?;
+        *self.0.view.write() = Arc::new(view);
+        self.0.scrub.lock().tracker = scrub;
+        let mut kept = self.0.checks.lock();
+        kept.extend(checks);
+        let surplus = kept.len().saturating_sub(digests::KEPT);
+        kept.drain(..surplus);
+        Ok(outcome)
     }
 
     /// Returns after everything applied before the call is on disk: the last index of that, up to which the log may be

@@ -17,6 +17,8 @@
 //! - `garbage`, `reclaim`: what may be deleted, and its deletion
 //! - `journal`: what happened to the cluster
 //! - `digests`, `scrub`: whether all replicas hold the same, and whether the disk still holds what was written
+//! - `begin`: a state that goes on as another cluster's
+//! - `verify`: whether everything can be read and adds up
 //!
 //! # Revisions
 //!
@@ -34,6 +36,7 @@
 //! stops the node: the disk failed, the store is damaged, or an entry is not understood.
 
 mod apply;
+mod begin;
 pub mod catalog;
 mod changes;
 pub mod command;
@@ -61,6 +64,7 @@ mod system;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod verify;
 mod view;
 mod write;
 
@@ -80,4 +84,5 @@ pub use scrub::{SCRUB_STEP, Scrubbed};
 pub use settings::Settings;
 pub use snapshot::{Export, Importer};
 pub use stats::Stats;
+pub use verify::Verified;
 pub use view::{ClusterIdentity, MemberDoc, User};

@@ -5,6 +5,7 @@
 //! - [`Engine`]: the narrow face of a store, so that the engine behind it can be replaced
 //! - [`memory`]: a `BTreeMap`, for tests
 //! - [`sled`]: the store on disk; nothing of the crate sled is named outside that file
+//! - [`sled_files`]: whether its files are whole
 //! - `large`: how an engine that rewrites whole leaves keeps large values apart
 //! - [`scan`]: iterators over any engine, in bounded chunks
 //! - [`keys`]: how keys are built; the first byte is the key space
@@ -25,6 +26,7 @@ mod large;
 pub mod memory;
 pub mod scan;
 pub mod sled;
+pub mod sled_files;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod suite;

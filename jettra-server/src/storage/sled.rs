@@ -19,6 +19,7 @@
 //!   never cleared), whatever the size of the cache. So after a durable point that follows many bytes the store is
 //!   closed and opened again, which takes some ten milliseconds.
 //! - A flush rewrites whole leaves, so large values are kept apart: see `large`.
+//! - A frame of its metadata that cannot be read ends them without a word: see `sled_files`.
 
 use std::fs;
 use std::io::{self, Write};
@@ -33,6 +34,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use super::large::{self, Head, Stored};
+use super::sled_files::{self, Mark};
 use super::{Batch, ChunkLimit, Engine, EngineStatus, Order, Pair, Result, StorageError, is_empty_range};
 
 /// Entries in a leaf. A flush rewrites whole leaves, so small ones suit scattered writes; it is fixed for a store.
@@ -49,7 +51,7 @@ const CALMING_FLUSHES: usize = 4;
 /// So few pieces are read one by one: a range copies the references to a whole leaf first.
 const FEW_PIECES: u32 = 16;
 /// Says what wrote the directory; a store made otherwise is refused before it is touched.
-const FORMAT: &str = "jettradb documents, format 1, sled 1.0.0-alpha.124, leaf fanout 256\n";
+const FORMAT: &str = "jettradb documents, format 2, sled 1.0.0-alpha.124, leaf fanout 256\n";
 
 type Db = ::sled::Db<LEAF_FANOUT>;
 type Tree = ::sled::Tree<LEAF_FANOUT>;
@@ -90,6 +92,8 @@ pub struct SledEngine {
     /// Whether there may be a large value; while there is none, a write need not look at what it replaces.
     has_large: AtomicBool,
     failure: RwLock<Option<StorageError>>,
+    /// The durable mark on disk.
+    mark: Mutex<Option<Mark>>,
 }
 
 struct Handles {
@@ -102,6 +106,7 @@ impl SledEngine {
     /// Opens the store, or makes an empty one.
     pub fn open(config: &SledConfig) -> Result<Self> {
         check_format(&config.path)?;
+        sled_files::check(&config.path, &config.path.join("tree"))?;
         let handles = open_handles(config)?;
         let engine = SledEngine {
             config: config.clone(),
@@ -113,6 +118,7 @@ impl SledEngine {
             next_number: AtomicU64::new(0),
             has_large: AtomicBool::new(false),
             failure: RwLock::new(None),
+            mark: Mutex::new(None),
         };
         // The pieces of large values sort last.
         let last = engine.with("last", |tree| tree.last())?;
@@ -145,7 +151,7 @@ impl SledEngine {
                 }
                 return Ok(value);
             }
-            Ok(Err(error)) => format!("{doing} failed: {error}"),
+            Ok(Err(error)) => format!("{doing} failed: {}", without_places(&error)),
             Err(panic) => format!("sled panicked in {doing}: {}", panic_text(&*panic)),
         };
         std::mem::forget(tree);
@@ -176,6 +182,23 @@ impl SledEngine {
         drop(handles);
         metrics::histogram!("jettra_store_reopen_seconds", "step" => "close").record(closed - began);
         metrics::histogram!("jettra_store_reopen_seconds", "step" => "open").record(closed.elapsed());
+        Ok(())
+    }
+
+    /// Writes down what sled's files hold after a flush, so that what goes missing of it is noticed at the next start.
+    fn write_mark(&self) -> Result<()> {
+        let mut kept = self.mark.lock();
+        let write = || -> io::Result<Option<Mark>> {
+            let tree = self.config.path.join("tree");
+            let mark = Mark::of(&tree)?;
+            if let Some(mark) = mark.filter(|_| mark != *kept) {
+                mark.store(&self.config.path, &tree)?;
+            }
+            Ok(mark)
+        };
+        let written = write();
+        let failed = |e: io::Error| StorageError::new(&sled_files::mark_path(&self.config.path), e.to_string());
+        *kept = written.map_err(|e| self.fail(failed(e)))?;
         Ok(())
     }
 
@@ -307,6 +330,7 @@ impl Engine for SledEngine {
         let _one_flush = self.flusher.lock();
         let before = self.volatile_bytes.load(Ordering::Relaxed);
         self.with("flush", |tree| tree.flush())?;
+        self.write_mark()?;
         self.volatile_bytes.fetch_sub(before, Ordering::Relaxed);
         if self.written_bytes.load(Ordering::Relaxed) > self.config.written_bytes {
             self.reopen()?;
@@ -335,7 +359,7 @@ fn open_handles(config: &SledConfig) -> Result<Handles> {
         .flush_every_ms(Some(NEVER_MS));
     let db = catch_unwind(|| sled_config.open::<LEAF_FANOUT>())
         .map_err(|panic| StorageError::new(path, format!("sled panicked while opening: {}", panic_text(&*panic))))?
-        .map_err(|error| StorageError::new(path, format!("cannot open: {error}")))?;
+        .map_err(|error| StorageError::new(path, format!("cannot open: {}", without_places(&error))))?;
     Ok(Handles { pool: Mutex::new(Vec::new()), db: Mutex::new(db) })
 }
 
@@ -384,6 +408,12 @@ fn pieces(tree: &Tree, head: Head) -> io::Result<Option<Bytes>> {
         }
     }
     Ok((value.len() as u64 == head.length).then(|| value.into()))
+}
+
+/// The library writes before each error where in its source it was passed on.
+fn without_places(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.rsplit(" -> ").next().unwrap_or_default().to_owned()
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

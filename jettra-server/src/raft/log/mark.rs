@@ -24,21 +24,38 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Opens or makes the mark in `path`.
+    /// Opens or makes the mark in `path`. One damaged slot costs a second of what the mark knows; with both it is an
+    /// error.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut newest: Option<(u64, Option<LogId>)> = None;
+        let mut broken = false;
         for slot in 0..2u64 {
             let mut bytes = [0u8; SLOT];
-            if file.read_exact_at(&mut bytes, slot * SLOT as u64).is_ok()
-                && let Some((sequence, id)) = decode(&bytes)
-                && newest.as_ref().is_none_or(|(s, _)| sequence > *s)
-            {
-                newest = Some((sequence, id));
+            if file.read_exact_at(&mut bytes, slot * SLOT as u64).is_err() {
+                continue;
+            }
+            match decode(&bytes) {
+                Some((sequence, id)) if newest.as_ref().is_none_or(|(s, _)| sequence > *s) => {
+                    newest = Some((sequence, id));
+                }
+                Some(_) => {}
+                None => broken |= bytes != [0; SLOT],
             }
         }
+        if broken && newest.is_none() {
+            return Err(crate::sealed::damaged(path));
+        }
+        if broken {
+            tracing::warn!(path = %path.display(), "one of the mark's two slots is damaged: going on with the other one");
+        }
         let (sequence, current) = newest.unwrap_or((0, None));
-        Ok(Mark { file, sequence, current })
+        let mut mark = Mark { file, sequence, current };
+        if broken {
+            // The next slot in turn is the damaged one.
+            mark.write(current)?;
+        }
+        Ok(mark)
     }
 
     /// The highest log id known to have been acknowledged.
@@ -52,12 +69,23 @@ impl Mark {
         if id == self.current {
             return Ok(());
         }
+        self.write(id)
+    }
+
+    fn write(&mut self, id: Option<LogId>) -> io::Result<()> {
         self.sequence += 1;
         self.file.write_all_at(&encode(self.sequence, id), (self.sequence % 2) * SLOT as u64)?;
         self.file.sync_data()?;
         self.current = id;
         Ok(())
     }
+}
+
+/// Whether each slot of a mark's file is whole or was never written.
+pub fn is_whole(bytes: &[u8]) -> bool {
+    let whole =
+        |slot: &[u8]| slot.try_into().is_ok_and(|slot: &[u8; SLOT]| *slot == [0; SLOT] || decode(slot).is_some());
+    bytes.len().is_multiple_of(SLOT) && bytes.chunks(SLOT).all(whole)
 }
 
 fn encode(sequence: u64, id: Option<LogId>) -> [u8; SLOT] {

@@ -5,11 +5,13 @@
 //! file; how far the log is on disk, which `apply` waits for; and the [`mark`] that tells a torn
 //! tail from damage.
 
+mod check;
 mod codec;
 mod fsyncs;
 mod group;
 mod mark;
 mod recent;
+mod survey;
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -24,15 +26,18 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
+use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
-use raft_log::{DumpApi, RaftLog, RaftLogAction, WALRecord};
 use tokio::sync::{oneshot, watch};
 
 use self::codec::{StoredLogId, StoredPayload, StoredVote};
 use self::fsyncs::Fsyncs;
 use self::group::{Flushed, Waiting, Writer};
 use self::mark::Mark;
+pub use self::mark::is_whole as mark_is_whole;
 use self::recent::Recent;
+pub(super) use self::survey::entries_from;
+pub use self::survey::{Position, Survey};
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
 
 /// A chunk is closed at this size; purging frees whole chunks.
@@ -72,6 +77,11 @@ pub struct LogStore {
     shared: Arc<Shared>,
 }
 
+/// Where the mark of the log in `dir` lies.
+pub fn mark_path(dir: &Path) -> PathBuf {
+    dir.with_extension("acked")
+}
+
 /// How far the log is on disk.
 #[derive(Debug, Clone, Copy)]
 struct Durable {
@@ -98,19 +108,28 @@ impl LogStore {
     /// message names the directory and the index.
     pub fn open(dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let mark = Mark::open(&dir.with_extension("acked"))?;
+        let mark = Mark::open(&mark_path(dir))?;
+        if !check::last_file_begins_whole(dir)?
+            && let Some(found) = check::walk(dir, |_, _| {})?.damage()
+        {
+            return Err(damaged(&found, mark.get()));
+        }
         let log = match open_unlocked(dir) {
             Ok(log) => log,
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::AddrInUse) => return Err(e),
             Err(e) => {
                 // Something at the end cannot be read. It may be cut off only if all that was
                 // acknowledged stands before it.
-                let last = last_readable(dir)?;
-                if last < mark.get() {
-                    return Err(damaged(dir, &format!("{e}; readable up to {}", show(last)), mark.get()));
+                let survey = Survey::of(dir, false)?;
+                if let Some(found) = survey.end.damage() {
+                    return Err(damaged(&found, mark.get()));
+                }
+                if survey.last() < mark.get() {
+                    let found = format!("{}: {e}, and it can be read up to {}", dir.display(), show(survey.last()));
+                    return Err(damaged(&found, mark.get()));
                 }
                 tracing::warn!(dir = %dir.display(), error = %e, "the log's last record is incomplete: nobody was told of it, cutting it off");
-                RaftLog::open(config(dir, true))?
+                RaftLog::open(config(dir, true)).map_err(|e| damaged(&format!("{}: {e}", dir.display()), mark.get()))?
             }
         };
         // What this process can read may still be in the page cache only.
@@ -123,7 +142,7 @@ impl LogStore {
         File::open(dir)?.sync_all()?;
         let last = last_of(&log);
         if last < mark.get() {
-            return Err(damaged(dir, &format!("it ends at {}", show(last)), mark.get()));
+            return Err(damaged(&format!("{} ends at {}", dir.display(), show(last)), mark.get()));
         }
         Ok(LogStore {
             shared: Arc::new(Shared {
@@ -248,42 +267,14 @@ fn last_of(log: &RaftLog<LogTypes>) -> Option<LogId> {
     state.last().max(state.purged()).map(|id| id.0)
 }
 
-/// The last log id that the files hold up to the first record that cannot be read.
-fn last_readable(dir: &Path) -> io::Result<Option<LogId>> {
-    let mut last: Option<StoredLogId> = None;
-    let dump = raft_log::Dump::<LogTypes>::new(config(dir, false))?;
-    let walked = dump.write_with(|_, _, record| {
-        match record?.1 {
-            WALRecord::Action(RaftLogAction::Append(id, _)) => last = Some(id),
-            WALRecord::Action(RaftLogAction::TruncateAfter(id)) => last = id,
-            WALRecord::Action(RaftLogAction::PurgeUpto(id)) => last = last.max(Some(id)),
-            WALRecord::Checkpoint(state) => last = state.last().copied().max(state.purged().copied()),
-            WALRecord::Action(_) => {}
-        }
-        Ok(())
-    });
-    if let Err(e) = walked {
-        tracing::warn!(dir = %dir.display(), error = %e, "the log is not readable to its end");
-    }
-    Ok(last.map(|id| id.0))
-}
-
 fn show(id: Option<LogId>) -> String {
     id.map_or_else(|| "nothing".to_owned(), |id| format!("index {}", id.index))
 }
 
-fn damaged(dir: &Path, found: &str, acked: Option<LogId>) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!(
-            "the raft log in {} is damaged: entries up to {} were acknowledged, but {found}; \
-             nothing was changed. If this node is a member of a cluster, deregister it at another node \
-             (curl -X POST http://<other>/api/cluster/deregister -d '{{\"url\":\"<this node>\"}}'), move its data directory \
-             aside and register it again; else restore its data directory from a copy",
-            dir.display(),
-            show(acked)
-        ),
-    )
+fn damaged(found: &str, acked: Option<LogId>) -> io::Error {
+    let promised = acked.map_or_else(String::new, |id| format!("; entries up to index {} were acknowledged", id.index));
+    let what = format!("the raft log is damaged: {found}{promised}; nothing was changed");
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {

@@ -24,6 +24,17 @@ pub(super) fn follow(stage: &mut Stage<'_>, members: &[MemberInfo]) -> Result<()
     })
 }
 
+/// These are members, and nobody else, registered or not.
+pub(in crate::state) fn only_members(stage: &mut Stage<'_>, members: &[MemberInfo]) -> Result<(), Halt> {
+    let is_other = |doc: &&MemberDoc| !members.iter().any(|member| member.raft_id == doc.raft_id);
+    let others: Vec<String> = stage.core.members.values().filter(is_other).map(|doc| doc.id.clone()).collect();
+    for id in others {
+        stage.remove(system::CLUSTERNODES, &id)?;
+        Arc::make_mut(&mut stage.core.members).remove(&id);
+    }
+    follow(stage, members)
+}
+
 fn follow_members(stage: &mut Stage<'_>, members: &[MemberInfo]) -> Result<(), Stop> {
     for member in members {
         let doc = match stage.core.members.get(member.name.as_str()) {

@@ -21,6 +21,7 @@ use super::stage::Stage;
 use crate::error::Error;
 
 pub(super) use documents::version_of;
+pub(super) use membership::only_members;
 pub(super) use users::TokenDoc;
 
 /// Applies the entry that the stage has begun, and commits what it stages.

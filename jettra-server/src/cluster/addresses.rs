@@ -1,0 +1,89 @@
+//! Where the members of the cluster were last, kept in the data directory: what a node needs to know of the others
+//! while it has no state.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cluster, Stop};
+use crate::raft::Consensus;
+use crate::sealed;
+
+/// How often the members are looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// `members.json`: the members as this node last knew them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Addresses {
+    /// By Raft id.
+    pub members: Vec<Address>,
+}
+
+/// Where one member is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Address {
+    /// Its Raft id.
+    pub raft_id: u64,
+    /// Its `NodeID`.
+    pub name: String,
+    /// Where it is reached.
+    pub url: String,
+}
+
+/// Where the addresses in `data_dir` are kept.
+pub fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("members.json")
+}
+
+impl Addresses {
+    /// The addresses kept in `data_dir`; `None` where there are none. Blocks.
+    ///
+    /// # Errors
+    /// I/O errors; a damaged file.
+    pub fn load(data_dir: &Path) -> io::Result<Option<Addresses>> {
+        let path = path(data_dir);
+        let Some(bytes) = sealed::bytes_of(&path)? else { return Ok(None) };
+        sealed::read_json(&bytes).ok_or_else(|| sealed::damaged(&path)).map(Some)
+    }
+
+    /// The members other than the one with Raft id `own`.
+    pub fn others(&self, own: u64) -> impl Iterator<Item = &Address> {
+        self.members.iter().filter(move |member| member.raft_id != own)
+    }
+
+    /// Where the member with Raft id `id` is.
+    pub fn url_of(&self, id: u64) -> Option<&str> {
+        self.members.iter().find(|member| member.raft_id == id).map(|member| member.url.as_str())
+    }
+}
+
+/// Writes the members down whenever they have changed, until the node stops.
+pub(super) async fn keep(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
+    let mut stop = cluster.stop.subscribe();
+    let mut tick = tokio::time::interval(EVERY);
+    let mut kept = None;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stop.wait_for(|s| *s != Stop::Running) => return,
+        }
+        let members = consensus.state().members();
+        let mut now: Vec<Address> =
+            members.into_iter().map(|doc| Address { raft_id: doc.raft_id, name: doc.id, url: doc.url }).collect();
+        now.sort_by_key(|member| member.raft_id);
+        let now = Addresses { members: now };
+        if now.members.is_empty() || kept.as_ref() == Some(&now) {
+            continue;
+        }
+        let (path, content) = (path(&cluster.options.data_dir), sealed::json(&now));
+        let written = tokio::task::spawn_blocking(move || crate::files::write(&path, &content?)).await;
+        match written.map_err(io::Error::other).flatten() {
+            Ok(()) => kept = Some(now),
+            Err(e) => tracing::warn!(error = %e, "the members' addresses could not be written down, trying again"),
+        }
+    }
+}
