@@ -98,7 +98,8 @@ mod tests {
         let value = serde_json::json!({"format": 2, "name": "node1", "membership": {"raftId": 1}});
         let json_is_whole = |bytes: &[u8]| read_json::<Value>(bytes).is_some();
         let line_is_whole = |bytes: &[u8]| read_line(bytes).is_some();
-        let files: [(Vec<u8>, &dyn Fn(&[u8]) -> bool); 2] =
+        type IsWhole<'a> = &'a dyn Fn(&[u8]) -> bool;
+        let files: [(Vec<u8>, IsWhole<'_>); 2] =
             [(json(&value).unwrap(), &json_is_whole), (line("12").into_bytes(), &line_is_whole)];
         for (whole, is_whole) in files {
             assert!(is_whole(&whole));

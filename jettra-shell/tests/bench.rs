@@ -51,7 +51,18 @@ fn a_workload_writes_so_many_documents_and_tells_each_nodes_size() {
     let urls = cluster.urls().join(",");
     for workload in ["load", "overwrite"] {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("jettra-shell"));
-        command.args(["bench", "--url", &urls, "--workload", workload, "--documents", "250", "--batch", "40", "--keep"]);
+        command.args([
+            "bench",
+            "--url",
+            &urls,
+            "--workload",
+            workload,
+            "--documents",
+            "250",
+            "--batch",
+            "40",
+            "--keep",
+        ]);
         command.args(["--keys", "30", "--size", "200", "--clients", "3", "--db", workload, "--format", "json"]);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
