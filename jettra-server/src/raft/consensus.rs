@@ -495,7 +495,7 @@ impl Consensus {
 
     /// Purges what a durable point covers of the log, which takes `disk` bytes, where it has more entries than are
     /// retained or takes more than `most` bytes. While a snapshot is being sent, what comes behind it is held for its
-    /// receiver, up to [`HELD`] times as much.
+    /// receiver, up to four times as much.
     pub async fn bound_log(&self, disk: u64, most: u64) {
         let (first, next) = self.log.bounds();
         let entries = next - first;
