@@ -25,7 +25,7 @@ pub fn line(content: &str) -> String {
     format!("{content} {}\n", checksum(content.as_bytes()))
 }
 
-/// The content of a line made by [`line`]; `None` where it is not as it was written.
+/// The content of a line made by [`line()`]; `None` where it is not as it was written.
 pub fn read_line(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (content, _) = text.rsplit_once(' ')?;
@@ -93,26 +93,24 @@ pub fn damaged(path: &Path) -> io::Error {
 mod tests {
     use super::*;
 
+    fn finds_and_mends(whole: Vec<u8>, is_whole: impl Fn(&[u8]) -> bool) {
+        assert!(is_whole(&whole));
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_whole(&flipped), "bit {bit}");
+            assert_eq!(with_one_bit_mended(&flipped, &is_whole).unwrap(), whole);
+        }
+        let mut broken = whole;
+        broken[0] ^= 3;
+        assert_eq!(with_one_bit_mended(&broken, &is_whole), None);
+    }
+
     #[test]
     fn every_flipped_bit_is_found_and_mended() {
         let value = serde_json::json!({"format": 2, "name": "node1", "membership": {"raftId": 1}});
-        let json_is_whole = |bytes: &[u8]| read_json::<Value>(bytes).is_some();
-        let line_is_whole = |bytes: &[u8]| read_line(bytes).is_some();
-        type IsWhole<'a> = &'a dyn Fn(&[u8]) -> bool;
-        let files: [(Vec<u8>, IsWhole<'_>); 2] =
-            [(json(&value).unwrap(), &json_is_whole), (line("12").into_bytes(), &line_is_whole)];
-        for (whole, is_whole) in files {
-            assert!(is_whole(&whole));
-            for bit in 0..whole.len() * 8 {
-                let mut flipped = whole.clone();
-                flipped[bit / 8] ^= 1 << (bit % 8);
-                assert!(!is_whole(&flipped), "bit {bit}");
-                assert_eq!(with_one_bit_mended(&flipped, is_whole).unwrap(), whole);
-            }
-            let mut broken = whole.clone();
-            broken[0] ^= 3;
-            assert_eq!(with_one_bit_mended(&broken, is_whole), None);
-        }
+        finds_and_mends(json(&value).unwrap(), |bytes| read_json::<Value>(bytes).is_some());
+        finds_and_mends(line("12").into_bytes(), |bytes| read_line(bytes).is_some());
         assert_eq!(read_json::<Value>(&json(&value).unwrap()).unwrap(), value);
     }
 }

@@ -160,6 +160,8 @@ mod tests {
             // The cluster has gone on otherwise since: with a lower index, and with a higher one.
             (&[1, 1, 2, 2, 2, 2], state(3, 3), (4, 4)),
             (&[1, 1, 2, 2], state(3, 7), (8, 8)),
+            // The leader of the higher term was not heard by the others, and the state is one of before.
+            (&[1, 1, 2, 2, 2, 2], state(1, 3), (4, 4)),
         ] {
             let dir = tempfile::tempdir().unwrap();
             let log = log(&dir.path().join("log"), terms, Some(LogId::new_term_index(1, 1))).await;

@@ -7,7 +7,7 @@
 //! **What is new.** The cluster's id, so that a lost node that comes back is refused; the key of tokens and the secret
 //! that the cluster made, so that nothing that the old members held opens the new cluster; the membership.
 //!
-//! **Revisions.** The new log begins [`GAP`] entries behind the old one's end, at a higher term. So a revision is a log
+//! **Revisions.** The new log begins `GAP` entries behind the old one's end, at a higher term. So a revision is a log
 //! index as before, and no ETag, version, watch position, collection number or Raft id that the old cluster has given,
 //! on a lost node either, is ever given again: those nodes would have had to write for eight months at 50 000 entries
 //! a second after they were parted from this one. Watchers begin anew.
