@@ -346,6 +346,44 @@ async fn a_sender_that_hangs_is_replaced_by_the_next_leader() {
     all_alike(&cluster).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_waits_for_the_receiver_of_a_snapshot() {
+    let mut cluster = Cluster::unregistered(|number| {
+        let config = json!({
+            "Host": "127.0.0.1", "distributed": true, "NodeID": format!("node{number}"), "Bootstrap": number == 1,
+            "LogRetainEntries": 1_000, "LogRetainBytes": 8 << 20,
+        });
+        (number <= 2).then_some(config)
+    })
+    .await;
+    cluster.nodes[0].start().await;
+    write_small(&cluster.nodes[0], 2_400).await;
+    write_megabytes(&cluster.nodes[0], "first", 24).await;
+    purged_beyond(&cluster.nodes[0], 1_100).await;
+
+    cluster.nodes[1].start().await;
+    let body = json!({ "url": cluster.nodes[1].url() }).to_string();
+    let register = cluster.nodes[0].request("POST", "/api/cluster/register").body(body);
+    let registering = tokio::spawn(register.send());
+    receiving(&cluster.nodes[1]).await;
+    cluster.nodes[1].pause();
+    assert_eq!(generation(&cluster.nodes[1]), 1, "the snapshot was in before the receiver hung");
+    // While it hangs more is written than the log keeps else. The log is looked at before each durable point.
+    let index = figure(&cluster.nodes[0], "jettra_raft_applied_index").await.unwrap();
+    for (writes, durable) in [(2_200, index + 1_100), (1_100, index + 2_300)] {
+        write_small(&cluster.nodes[0], writes).await;
+        eventually(LIMIT, "a durable point is made", async || {
+            let at = figure(&cluster.nodes[0], "jettra_raft_durable_index").await?;
+            if at >= durable { Ok(()) } else { Err(format!("{at}, wanted {durable}")) }
+        })
+        .await;
+    }
+    cluster.nodes[1].resume();
+    registering.await.unwrap().ok();
+    all_alike(&cluster).await;
+    assert_eq!(snapshots(&cluster.nodes[1]), 1, "one snapshot was enough");
+}
+
 /// Clients that write one document after the other, each as soon as the last one is acknowledged.
 struct Load {
     stop: Arc<AtomicBool>,

@@ -17,7 +17,7 @@
 //!   used again, and none is dropped.
 //! - A leaf that was written is never taken out of memory again in the life of the store (its `max_unflushed_epoch` is
 //!   never cleared), whatever the size of the cache. So after a durable point that follows many bytes the store is
-//!   closed and opened again, which takes some ten milliseconds.
+//!   closed and opened again, which takes about a second, nearly all of it closing.
 //! - A flush rewrites whole leaves, so large values are kept apart: see `large`.
 //! - A frame of its metadata that cannot be read ends them without a word: see `sled_files`.
 

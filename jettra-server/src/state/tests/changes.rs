@@ -251,3 +251,22 @@ fn renames_and_drops_are_told_and_what_came_before_keeps_its_names() {
         "the three standard collections come first"
     );
 }
+
+#[test]
+fn the_changes_of_few_revisions_are_bounded_by_their_bytes() {
+    let mut replica = Replica::new();
+    // 256 bytes a revision on average: 25 600.
+    replica.run(Op::SetSettings(Settings { max_change_revisions: 100, ..Settings::default() }.to_map())).unwrap();
+    for _ in 0..50 {
+        let writes = (0..100).map(|n| write("db", "c", save(&format!("document-{n}"), "{}")));
+        replica.run(Op::Batch(writes.collect())).unwrap();
+    }
+    let Changes::Compacted { oldest } = replica.state.changes(Position::after(0), u64::MAX, |_, _| true, ALL).unwrap()
+    else {
+        panic!("the changes of all revisions are there")
+    };
+    // A revision has some thousand bytes.
+    assert!((replica.index - 12..replica.index - 2).contains(&oldest), "{oldest} of {}", replica.index);
+    let kept = read_on(&replica.state, Position::after(oldest), ALL);
+    assert_eq!(kept.len() as u64, 100 * (replica.index - oldest));
+}
