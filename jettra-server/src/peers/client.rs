@@ -331,7 +331,11 @@ impl Peer {
         if !signed && error.detail("session").is_none() && error.code() != ErrorCode::Busy {
             return Err(self.no_answer(format!("an error that is not signed: {error}")));
         }
-        if let Some(index) = error.detail("removed").and_then(serde_json::Value::as_u64).filter(|_| signed) {
+        // A member may also say that it was removed itself.
+        let number = |detail| error.detail(detail).and_then(serde_json::Value::as_u64).filter(|_| signed);
+        if let Some(index) = number("removed")
+            && number("removedId") == Some(self.peers.caller.read().raft_id)
+        {
             self.peers.note_removed(index);
         }
         Err(PeerError::Refused(error))
