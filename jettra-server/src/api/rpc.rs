@@ -237,7 +237,7 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
             }
             let url =
                 call.body.get("url").and_then(Value::as_str).ok_or_else(|| Error::bad_request("url is missing"))?;
-            let call = ClusterCall::Register { url: url.to_owned(), description: None };
+            let call = ClusterCall::Register { url: url.to_owned(), description: None, asked: None };
             let request = ClusterRequest { call, dry_run: false };
             cluster.consensus()?;
             let cluster = cluster.clone();

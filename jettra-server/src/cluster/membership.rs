@@ -26,6 +26,9 @@ pub enum ClusterCall {
         url: String,
         /// What to say of it.
         description: Option<String>,
+        /// The URL of the node that a client asked for this: it cannot be made a member of its own cluster.
+        #[serde(default)]
+        asked: Option<String>,
     },
     /// Make a node a member no more.
     Deregister {
@@ -117,7 +120,9 @@ impl Cluster {
             return serde_json::to_value(verdict).map(Ok).map_err(|e| Error::internal(e.to_string()));
         }
         match request.call {
-            ClusterCall::Register { url, description } => self.register(consensus, url, description).await.map(Ok),
+            ClusterCall::Register { url, description, asked } => {
+                self.register(consensus, url, description, asked).await.map(Ok)
+            }
             ClusterCall::Deregister { node, force } => self.deregister(consensus, &node, force, limit).await,
             ClusterCall::Stop { node, force } => self.stop_node(consensus, &node, force, limit).await.map(Ok),
             ClusterCall::Pause { node } => self.pause_node(consensus, &node, limit).await,
@@ -135,7 +140,7 @@ impl Cluster {
             ClusterCall::Pause { node } => (node, Action::Pause),
             ClusterCall::Resume { node } => (node, Action::Resume),
             ClusterCall::Transfer { node } => (node, Action::Lead),
-            ClusterCall::Register { url, .. } => return self.plan_register(consensus, &url).await,
+            ClusterCall::Register { url, asked, .. } => return self.plan_register(consensus, &url, asked).await,
             ClusterCall::Upgrade { .. } => return Err(Error::internal("an upgrade has a plan of its own")),
         };
         Ok(self.judge(consensus, action(self.known_member(&node)?.raft_id)))
