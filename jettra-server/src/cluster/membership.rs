@@ -91,6 +91,9 @@ pub struct ClusterRequest {
     pub dry_run: bool,
 }
 
+/// How long a leader waits for the first word of voters that it has not heard yet, before it refuses anything.
+const FIRST_HEARD: Duration = Duration::from_secs(1);
+
 /// An answer, or who leads.
 pub(super) type Attempt = Result<std::result::Result<Value, NotLeader>>;
 
@@ -143,12 +146,22 @@ impl Cluster {
             ClusterCall::Register { url, asked, .. } => return self.plan_register(consensus, &url, asked).await,
             ClusterCall::Upgrade { .. } => return Err(Error::internal("an upgrade has a plan of its own")),
         };
-        Ok(self.judge(consensus, action(self.known_member(&node)?.raft_id)))
+        Ok(self.judge(consensus, action(self.known_member(&node)?.raft_id)).await)
     }
 
-    /// What `action` would do to the members as they are now.
-    pub(super) fn judge(&self, consensus: &Consensus, action: Action) -> Verdict {
-        judge(&Facts::gather(consensus, self.options().inactive_after), action, self.url())
+    /// What `action` would do to the members as they are now. A leader that was just elected has heard nobody yet:
+    /// nothing is refused for that.
+    pub(super) async fn judge(&self, consensus: &Consensus, action: Action) -> Verdict {
+        let end = Instant::now() + FIRST_HEARD;
+        loop {
+            let facts = Facts::gather(consensus, self.options().inactive_after);
+            let verdict = judge(&facts, action, self.url());
+            let all_known = facts.voters().all(|voter| voter.silence.is_some());
+            if verdict.allowed || all_known || Instant::now() >= end {
+                return verdict;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// A place in the queue of changes.
@@ -166,7 +179,7 @@ impl Cluster {
     ) -> Attempt {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
-        self.judge(&consensus, Action::Remove(doc.raft_id)).permit(force)?;
+        self.judge(&consensus, Action::Remove(doc.raft_id)).await.permit(force)?;
         if doc.raft_id == consensus.id() {
             if !self.hand_over(&consensus, limit.min(Duration::from_secs(5))).await {
                 return Err(Error::conflict(
@@ -194,7 +207,7 @@ impl Cluster {
     ) -> Result<Value> {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
-        self.judge(&consensus, Action::Stop(doc.raft_id)).permit(force)?;
+        self.judge(&consensus, Action::Stop(doc.raft_id)).await.permit(force)?;
         self.note_stopping(doc.raft_id);
         self.command(Op::ClusterStop { id: NodeName::parse(&doc.id)? }).await?;
         if doc.raft_id == consensus.id() {
@@ -218,7 +231,7 @@ impl Cluster {
     async fn pause_node(self: &Arc<Self>, consensus: Arc<Consensus>, node: &str, limit: Duration) -> Attempt {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
-        self.judge(&consensus, Action::Pause(doc.raft_id)).permit(false)?;
+        self.judge(&consensus, Action::Pause(doc.raft_id)).await.permit(false)?;
         self.set_paused(&doc, true).await?;
         if doc.raft_id != consensus.id() {
             return Ok(Ok(json!({"status": "paused"})));
@@ -236,7 +249,7 @@ impl Cluster {
     async fn resume_node(self: &Arc<Self>, consensus: &Consensus, node: &str, limit: Duration) -> Result<Value> {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
-        self.judge(consensus, Action::Resume(doc.raft_id)).permit(false)?;
+        self.judge(consensus, Action::Resume(doc.raft_id)).await.permit(false)?;
         self.set_paused(&doc, false).await?;
         Ok(json!({"status": "resumed"}))
     }
@@ -253,7 +266,7 @@ impl Cluster {
         if doc.raft_id == consensus.id() {
             return Ok(done());
         }
-        self.judge(consensus, Action::Lead(doc.raft_id)).permit(false)?;
+        self.judge(consensus, Action::Lead(doc.raft_id)).await.permit(false)?;
         if consensus.transfer(doc.raft_id, Duration::from_secs(5)).await {
             let leader = consensus.picture().leader;
             if leader == Some(doc.raft_id) {

@@ -53,7 +53,7 @@ impl Cluster {
         let url = normalize_url(url)?;
         let is_voter = |doc: MemberDoc| doc.voter == Some(true);
         let action = if self.find_member(&url)?.is_some_and(is_voter) { Action::Keep } else { Action::Add };
-        let verdict = self.judge(consensus, action);
+        let verdict = self.judge(consensus, action).await;
         if asked.as_ref() == Some(&url) {
             return Ok(verdict.refused(&itself(&url)));
         }
@@ -62,7 +62,7 @@ impl Cluster {
         }
         match self.ask_joiner(consensus, &url).await {
             Err(e) => Ok(verdict.refused(&e)),
-            Ok(info) if info.raft_id.is_some() => Ok(self.judge(consensus, Action::Keep)),
+            Ok(info) if info.raft_id.is_some() => Ok(self.judge(consensus, Action::Keep).await),
             Ok(_) => Ok(verdict),
         }
     }
