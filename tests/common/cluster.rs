@@ -10,7 +10,10 @@ use super::wait::{SECOND, eventually};
 
 /// Clusters take turns: three nodes, their clients and an election leave no room for a second one on
 /// a small machine.
-static TURN: Semaphore = Semaphore::const_new(1);
+static TURN: Semaphore = Semaphore::const_new(WHOLE as usize);
+
+/// What a cluster takes of the machine that wants it for itself.
+const WHOLE: u32 = 3;
 
 /// How long anything that a healthy cluster does may take on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -18,7 +21,7 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 /// Nodes that are members of one cluster. Dropping it kills all and removes their files.
 pub struct Cluster {
     pub nodes: Vec<Node>,
-    _dir: TempDir,
+    dir: TempDir,
     _turn: SemaphorePermit<'static>,
 }
 
@@ -49,12 +52,27 @@ impl Cluster {
 
     /// Nodes that are not started yet. `config` gives the settings for number 1, 2, … until `None`.
     pub async fn unregistered(config: impl Fn(usize) -> Option<Value>) -> Self {
-        let turn = TURN.acquire().await.unwrap();
+        Self::unregistered_beside(WHOLE - 1, config).await
+    }
+
+    /// The same for a cluster that writes little, so that up to two others may run at once.
+    pub async fn unregistered_in_company(config: impl Fn(usize) -> Option<Value>) -> Self {
+        Self::unregistered_beside(0, config).await
+    }
+
+    async fn unregistered_beside(places_more: u32, config: impl Fn(usize) -> Option<Value>) -> Self {
+        let turn = TURN.acquire_many(1 + places_more).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let nodes = (1..)
             .map_while(|number| config(number).map(|config| Node::new(dir.path(), &format!("node{number}"), config)))
             .collect();
-        Cluster { nodes, _dir: dir, _turn: turn }
+        Cluster { nodes, dir, _turn: turn }
+    }
+
+    /// One node more, not started.
+    pub fn add(&mut self, id: &str, config: Value) -> &mut Node {
+        self.nodes.push(Node::new(self.dir.path(), id, config));
+        self.nodes.last_mut().unwrap()
     }
 
     /// Registers the node at `place` through the first node.

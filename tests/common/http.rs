@@ -70,6 +70,13 @@ impl Answer {
         error
     }
 
+    /// The code of an error.
+    #[track_caller]
+    pub fn error_code(&self) -> String {
+        let body: Value = serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.shown()));
+        body["error"]["code"].as_str().unwrap_or_else(|| panic!("no error: {}", self.shown())).to_owned()
+    }
+
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<String> {
         self.headers.get(name).map(|value| value.to_str().expect("headers are ASCII").to_owned())

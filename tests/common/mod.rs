@@ -22,7 +22,7 @@ mod writers;
 
 pub use cluster::{Cluster, LIMIT};
 pub use http::{Answer, Http, send};
-pub use node::{Node, free_ports, run_to_end, signal};
+pub use node::{Node, free_ports, member_config, run_to_end, signal};
 pub use wait::{SECOND, eventually};
 pub use writers::{Acknowledged, Writers};
 

@@ -104,6 +104,12 @@ impl Node {
         self.write_config();
     }
 
+    /// Another port for the next start.
+    pub fn move_port(&mut self) {
+        self.port = free_ports(1);
+        self.configure("Port", self.port);
+    }
+
     /// Sets an environment variable for the next start.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -161,6 +167,12 @@ impl Node {
             process.kill().unwrap();
             process.wait().unwrap();
         }
+    }
+
+    /// Removes all that the node, which does not run, has stored.
+    pub fn wipe(&mut self) {
+        assert!(self.process.is_none(), "{} runs", self.id);
+        std::fs::remove_dir_all(self.dir.join("data")).unwrap();
     }
 
     /// SIGTERM; gives the exit status and how long it took.

@@ -64,7 +64,8 @@ async fn register(app: &Arc<App>, request: Request) -> Result<Answer> {
     if body.description.as_ref().is_some_and(|d| d.len() > 1000) {
         return Err(Error::bad_request("description: it has 1000 bytes at most"));
     }
-    run(app, &request, ClusterCall::Register { url, description: body.description }, 60).await
+    let asked = Some(app.cluster.url().to_owned());
+    run(app, &request, ClusterCall::Register { url, description: body.description, asked }, 60).await
 }
 
 async fn deregister(app: &Arc<App>, request: Request) -> Result<Answer> {

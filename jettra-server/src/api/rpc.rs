@@ -156,6 +156,9 @@ async fn read_call(app: &App, name: &str, headers: &HeaderMap, body: Body) -> Re
     read.map(gate::Body::from).map_err(|e| Error::bad_request(format!("the call could not be read: {e}")))
 }
 
+/// How long a node that starts has to know whether it belongs to a cluster.
+const WHOSE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// How long somebody without a session may take for a call.
 const STRANGER: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -204,6 +207,8 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
         }
         "prove" => {
             let request: ProveRequest = parse(&body)?;
+            // A node that has just started may be about to begin a cluster of its own.
+            cluster.wait_whose(WHOSE).await;
             let proof = match cluster.secret() {
                 Some(secret) => cluster.sessions.prove(&secret, &request).map_err(refused)?,
                 None => {
@@ -232,7 +237,7 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
             }
             let url =
                 call.body.get("url").and_then(Value::as_str).ok_or_else(|| Error::bad_request("url is missing"))?;
-            let call = ClusterCall::Register { url: url.to_owned(), description: None };
+            let call = ClusterCall::Register { url: url.to_owned(), description: None, asked: None };
             let request = ClusterRequest { call, dry_run: false };
             cluster.consensus()?;
             let cluster = cluster.clone();

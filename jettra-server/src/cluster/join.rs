@@ -47,6 +47,10 @@ impl Cluster {
     /// # Errors
     /// `conflict` when this node is a member already, of this cluster or another.
     pub async fn join(self: &Arc<Self>, call: Envelope<JoinRequest>) -> Result<Value> {
+        self.wait_whose(Duration::from_secs(5)).await;
+        if self.identity().membership.is_none() && !*self.started.borrow() {
+            return Err(Error::unavailable("this node is starting: try again in a moment"));
+        }
         // A task of its own: a caller that goes away must not leave the node half open.
         let node = self.clone();
         let joining = tokio::spawn(async move { node.join_once(call).await });

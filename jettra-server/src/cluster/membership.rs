@@ -26,6 +26,9 @@ pub enum ClusterCall {
         url: String,
         /// What to say of it.
         description: Option<String>,
+        /// The URL of the node that a client asked for this: it cannot be made a member of its own cluster.
+        #[serde(default)]
+        asked: Option<String>,
     },
     /// Make a node a member no more.
     Deregister {
@@ -88,6 +91,9 @@ pub struct ClusterRequest {
     pub dry_run: bool,
 }
 
+/// How long a leader waits for the first word of voters that it has not heard yet, before it refuses anything.
+const FIRST_HEARD: Duration = Duration::from_secs(1);
+
 /// An answer, or who leads.
 pub(super) type Attempt = Result<std::result::Result<Value, NotLeader>>;
 
@@ -117,7 +123,9 @@ impl Cluster {
             return serde_json::to_value(verdict).map(Ok).map_err(|e| Error::internal(e.to_string()));
         }
         match request.call {
-            ClusterCall::Register { url, description } => self.register(consensus, url, description).await.map(Ok),
+            ClusterCall::Register { url, description, asked } => {
+                self.register(consensus, url, description, asked).await.map(Ok)
+            }
             ClusterCall::Deregister { node, force } => self.deregister(consensus, &node, force, limit).await,
             ClusterCall::Stop { node, force } => self.stop_node(consensus, &node, force, limit).await.map(Ok),
             ClusterCall::Pause { node } => self.pause_node(consensus, &node, limit).await,
@@ -135,15 +143,25 @@ impl Cluster {
             ClusterCall::Pause { node } => (node, Action::Pause),
             ClusterCall::Resume { node } => (node, Action::Resume),
             ClusterCall::Transfer { node } => (node, Action::Lead),
-            ClusterCall::Register { url, .. } => return self.plan_register(consensus, &url).await,
+            ClusterCall::Register { url, asked, .. } => return self.plan_register(consensus, &url, asked).await,
             ClusterCall::Upgrade { .. } => return Err(Error::internal("an upgrade has a plan of its own")),
         };
-        Ok(self.judge(consensus, action(self.known_member(&node)?.raft_id)))
+        Ok(self.judge(consensus, action(self.known_member(&node)?.raft_id)).await)
     }
 
-    /// What `action` would do to the members as they are now.
-    pub(super) fn judge(&self, consensus: &Consensus, action: Action) -> Verdict {
-        judge(&Facts::gather(consensus, self.options().inactive_after), action, self.url())
+    /// What `action` would do to the members as they are now. A leader that was just elected has heard nobody yet:
+    /// nothing is refused for that.
+    pub(super) async fn judge(&self, consensus: &Consensus, action: Action) -> Verdict {
+        let end = Instant::now() + FIRST_HEARD;
+        loop {
+            let facts = Facts::gather(consensus, self.options().inactive_after);
+            let verdict = judge(&facts, action, self.url());
+            let all_known = facts.voters().all(|voter| voter.silence.is_some());
+            if verdict.allowed || all_known || Instant::now() >= end {
+                return verdict;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// A place in the queue of changes.
@@ -161,7 +179,7 @@ impl Cluster {
     ) -> Attempt {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
-        self.judge(&consensus, Action::Remove(doc.raft_id)).permit(force)?;
+        self.judge(&consensus, Action::Remove(doc.raft_id)).await.permit(force)?;
         if doc.raft_id == consensus.id() {
             if !self.hand_over(&consensus, limit.min(Duration::from_secs(5))).await {
                 return Err(Error::conflict(
@@ -189,7 +207,7 @@ impl Cluster {
     ) -> Result<Value> {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
-        self.judge(&consensus, Action::Stop(doc.raft_id)).permit(force)?;
+        self.judge(&consensus, Action::Stop(doc.raft_id)).await.permit(force)?;
         self.note_stopping(doc.raft_id);
         self.command(Op::ClusterStop { id: NodeName::parse(&doc.id)? }).await?;
         if doc.raft_id == consensus.id() {
@@ -213,7 +231,7 @@ impl Cluster {
     async fn pause_node(self: &Arc<Self>, consensus: Arc<Consensus>, node: &str, limit: Duration) -> Attempt {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
-        self.judge(&consensus, Action::Pause(doc.raft_id)).permit(false)?;
+        self.judge(&consensus, Action::Pause(doc.raft_id)).await.permit(false)?;
         self.set_paused(&doc, true).await?;
         if doc.raft_id != consensus.id() {
             return Ok(Ok(json!({"status": "paused"})));
@@ -231,7 +249,7 @@ impl Cluster {
     async fn resume_node(self: &Arc<Self>, consensus: &Consensus, node: &str, limit: Duration) -> Result<Value> {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
-        self.judge(consensus, Action::Resume(doc.raft_id)).permit(false)?;
+        self.judge(consensus, Action::Resume(doc.raft_id)).await.permit(false)?;
         self.set_paused(&doc, false).await?;
         Ok(json!({"status": "resumed"}))
     }
@@ -248,7 +266,7 @@ impl Cluster {
         if doc.raft_id == consensus.id() {
             return Ok(done());
         }
-        self.judge(consensus, Action::Lead(doc.raft_id)).permit(false)?;
+        self.judge(consensus, Action::Lead(doc.raft_id)).await.permit(false)?;
         if consensus.transfer(doc.raft_id, Duration::from_secs(5)).await {
             let leader = consensus.picture().leader;
             if leader == Some(doc.raft_id) {

@@ -262,6 +262,13 @@ impl Cluster {
         }
     }
 
+    /// Waits until the node knows whether it belongs to a cluster, at most for `limit`.
+    pub async fn wait_whose(&self, limit: Duration) {
+        if self.identity.read().membership.is_none() {
+            self.wait_started(limit).await;
+        }
+    }
+
     /// Makes sure that this node's state has been as new as the leader's once since it joined: before,
     /// it does not know which users there are.
     ///

@@ -166,7 +166,8 @@ pub fn judge(facts: &Facts, action: Action, url: &str) -> Verdict {
     if let Action::Lead(_) = action {
         return match why_not_lead(target) {
             Some(why) if !target.leads => {
-                refuse(format!("{what} is not possible: it {why}"), ErrorCode::Conflict, false)
+                let refused = refuse(format!("{what} is not possible: it {why}"), ErrorCode::Conflict, false);
+                Verdict { next: Some(next_to_lead(target, url)), ..refused }
             }
             _ => done,
         };
@@ -235,6 +236,18 @@ pub fn why_not_lead(member: &Fact) -> Option<&'static str> {
         return Some("is behind");
     }
     None
+}
+
+/// What would let a member lead that now may not.
+fn next_to_lead(target: &Fact, url: &str) -> String {
+    let Fact { id, url: at, .. } = target;
+    if target.voter && target.paused {
+        return format!("let {id} lead again: curl -X POST {url}/api/cluster/resume -d '{{\"node\":\"{id}\"}}'");
+    }
+    if !target.active {
+        return format!("start {id} at {at} again");
+    }
+    format!("wait until {id} has caught up, look at its lag: curl {url}/api/cluster")
 }
 
 /// What would make a refused action possible.
@@ -348,6 +361,8 @@ mod tests {
         let behind = judge(&all, Action::Lead(2));
         assert!(!behind.allowed && behind.reason.contains("is behind"), "{}", behind.reason);
         all.members[2].paused = true;
-        assert!(judge(&all, Action::Lead(3)).reason.contains("is paused"));
+        let paused = judge(&all, Action::Lead(3));
+        assert!(paused.reason.contains("is paused"));
+        assert!(paused.next.unwrap().contains(r#"/api/cluster/resume -d '{"node":"node3"}'"#));
     }
 }

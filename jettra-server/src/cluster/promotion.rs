@@ -9,7 +9,7 @@ use super::facts::{heard_within, lag};
 use super::plan::CAUGHT_UP;
 use super::{Cluster, Stop};
 use crate::error::Result;
-use crate::raft::{Consensus, Picture, ServerState};
+use crate::raft::{Consensus, Member, Picture, ServerState};
 
 /// Between two looks at learners.
 const EVERY: Duration = Duration::from_millis(50);
@@ -74,20 +74,28 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
 
 /// Goes on with registrations and moves that were begun. A change that is under way goes first.
 async fn finish_registrations(cluster: &Arc<Cluster>, consensus: &Arc<Consensus>) {
-    for doc in consensus.state().members() {
+    let Ok(_queue) = cluster.changes.try_lock() else { return };
+    let moves = consensus.state().members().into_iter().filter_map(|doc| {
         let me = doc.raft_id == consensus.id();
-        let moved = if me { Some(cluster.url().to_owned()) } else { cluster.peers.moved_to(doc.raft_id) };
-        let moved = moved.filter(|url| *url != doc.url);
+        let now = if me { Some(cluster.url().to_owned()) } else { cluster.peers.moved_to(doc.raft_id) };
+        let now = now.filter(|url| *url != doc.url)?;
+        Some((doc, now))
+    });
+    if let Err(e) = cluster.follow_moves(consensus, moves.collect()).await {
+        tracing::debug!(error = %e, "members that have moved are not registered there yet, trying again");
+    }
+    for doc in consensus.state().members() {
         let listed = consensus.picture().member(doc.raft_id).map(|member| member.url.clone());
-        if moved.is_none() && listed.as_ref() == Some(&doc.url) {
-            continue;
-        }
-        let Ok(_queue) = cluster.changes.try_lock() else { return };
-        let done: Result<()> = match (moved, listed) {
-            (Some(url), _) => cluster.follow_move(consensus, &doc, &url).await,
-            (None, None) if doc.voter.is_some() => continue,
-            (None, _) if me => cluster.follow_move(consensus, &doc, cluster.url()).await,
-            (None, _) => cluster.join_node(consensus, &doc.url, None).await.map(drop),
+        let done: Result<()> = match listed {
+            Some(url) if url == doc.url => continue,
+            // No node is asked by itself.
+            Some(_) if doc.raft_id == consensus.id() => {
+                let member = Member { url: doc.url.clone(), ..cluster.member() };
+                consensus.set_member(doc.raft_id, member, LIMIT).await
+            }
+            // It has left, and its document goes next.
+            None if doc.voter.is_some() => continue,
+            _ => cluster.join_node(consensus, &doc.url, None).await.map(drop),
         };
         if let Err(e) = done {
             tracing::debug!(node = doc.id, error = %e, "a registration is not finished yet, trying again");

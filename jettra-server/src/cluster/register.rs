@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jettra_client::wire::ErrorCode;
 use serde_json::{Value, json};
 
 use super::Cluster;
@@ -16,7 +17,7 @@ use super::plan::Action;
 use crate::error::{Error, Result};
 use crate::peers::{NodeInfo, Peer, PeerError, RPC_VERSION, Secret, Target};
 use crate::raft::{Consensus, Envelope, Member};
-use crate::state::{Answer, MemberDoc, NodeName, Op};
+use crate::state::{Answer, MemberDoc, NodeChange, NodeName, Op};
 
 /// How long a registration is waited for before it goes on in the background.
 const REGISTER_WAIT: Duration = Duration::from_secs(30);
@@ -43,15 +44,26 @@ pub(super) enum Joined {
 
 impl Cluster {
     /// What registering the node at `url` would do.
-    pub(super) async fn plan_register(&self, consensus: &Consensus, url: &str) -> Result<Verdict> {
+    pub(super) async fn plan_register(
+        &self,
+        consensus: &Consensus,
+        url: &str,
+        asked: Option<String>,
+    ) -> Result<Verdict> {
         let url = normalize_url(url)?;
         let is_voter = |doc: MemberDoc| doc.voter == Some(true);
         let action = if self.find_member(&url)?.is_some_and(is_voter) { Action::Keep } else { Action::Add };
-        let verdict = self.judge(consensus, action);
+        let verdict = self.judge(consensus, action).await;
+        if asked.as_ref() == Some(&url) {
+            return Ok(verdict.refused(&itself(&url)));
+        }
+        if url == self.url() {
+            return Ok(verdict);
+        }
         match self.ask_joiner(consensus, &url).await {
-            Err(e) if action == Action::Add => Ok(verdict.refused(&e)),
-            Ok(info) if info.raft_id.is_some() => Ok(self.judge(consensus, Action::Keep)),
-            _ => Ok(verdict),
+            Err(e) => Ok(verdict.refused(&e)),
+            Ok(info) if info.raft_id.is_some() => Ok(self.judge(consensus, Action::Keep).await),
+            Ok(_) => Ok(verdict),
         }
     }
 
@@ -61,8 +73,16 @@ impl Cluster {
         consensus: Arc<Consensus>,
         url: String,
         description: Option<String>,
+        asked: Option<String>,
     ) -> Result<Value> {
         let url = normalize_url(&url)?;
+        if asked.as_ref() == Some(&url) {
+            return Err(itself(&url));
+        }
+        if url == self.url() {
+            // A call that is repeated after the leader's death may find that the node has joined and leads.
+            return Ok(json!({"status": "registered", "node": self.member_view(&self.identity().name)?}));
+        }
         let (node, at) = (self.clone(), url.clone());
         let joining = tokio::spawn(async move {
             // Only its steps are queued: a node that takes long to catch up holds up nobody.
@@ -108,10 +128,6 @@ impl Cluster {
     ) -> Result<Joined> {
         let info = self.ask_joiner(consensus, url).await?;
         let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
-        if info.raft_id.is_none() && !stranger.is_proved().await {
-            // Before anything is written: a node that cannot be let in leaves no trace.
-            self.secret_to_hand(url)?;
-        }
         let name = NodeName::parse(&info.name)?;
         let (incarnation, id) = (info.incarnation.clone(), name.clone());
         let op = Op::ClusterRegister { id, url: url.to_owned(), incarnation, description };
@@ -121,9 +137,7 @@ impl Cluster {
         };
         if info.raft_id != Some(raft_id) {
             let told = match info.raft_id {
-                Some(_) => Err(PeerError::Refused(Error::conflict(
-                    "it was a member before and was removed: stop it, remove its data directory, start it and register it again",
-                ))),
+                Some(_) => Err(PeerError::Refused(was_removed())),
                 None => self.hand_membership(consensus, &stranger, raft_id).await,
             };
             match told {
@@ -148,30 +162,52 @@ impl Cluster {
         Ok(Joined::Member { name: info.name, raft_id })
     }
 
-    /// A member that proved that it answers at `url` now is registered there.
-    pub(super) async fn follow_move(
+    /// Registers members where they answer now: each is dialled there once more, and all go into one command, since one
+    /// may be where another was.
+    pub(super) async fn follow_moves(
         self: &Arc<Self>,
         consensus: &Arc<Consensus>,
-        doc: &MemberDoc,
-        url: &str,
+        moves: Vec<(MemberDoc, String)>,
     ) -> Result<()> {
-        tracing::info!(node = doc.id, from = doc.url, to = url, "a member has moved");
-        if doc.raft_id != consensus.id() {
-            return self.join_node(consensus, url, None).await.map(drop);
+        let mut proved = Vec::new();
+        for (doc, url) in moves {
+            let peer = self.peers.get(&Target { url: url.clone(), raft_id: doc.raft_id });
+            let is_there = doc.raft_id == consensus.id() || {
+                let who = peer.who().await;
+                who.is_ok_and(|info| info.raft_id == Some(doc.raft_id) && info.incarnation == doc.incarnation)
+            };
+            if is_there {
+                proved.push((doc, url));
+            }
         }
-        let (id, incarnation) = (NodeName::parse(&doc.id)?, doc.incarnation.clone());
-        self.command(Op::ClusterRegister { id, url: url.to_owned(), incarnation, description: None }).await?;
-        consensus.set_member(doc.raft_id, self.member(), CHANGE).await
+        let moves = without_clashes(&consensus.state().members(), proved);
+        let mut nodes = Vec::new();
+        for (doc, url) in &moves {
+            tracing::info!(node = doc.id, from = doc.url, to = url, "a member has moved");
+            nodes.push(NodeChange { url: Some(url.clone()), ..NodeChange::of(NodeName::parse(&doc.id)?) });
+        }
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        self.command(Op::ClusterUpdateNode { nodes }).await?;
+        for (doc, url) in moves {
+            if consensus.picture().member(doc.raft_id).is_none() {
+                continue; // it is still joining, and goes on at its new place
+            }
+            let member = Member { name: doc.id, url, incarnation: doc.incarnation };
+            consensus.set_member(doc.raft_id, member, CHANGE).await?;
+        }
+        Ok(())
     }
 
-    /// Who answers at `url`, if it may join.
+    /// Who answers at `url`, if it may join. Nothing is written yet: a node that cannot be let in leaves no trace.
     async fn ask_joiner(&self, consensus: &Consensus, url: &str) -> Result<NodeInfo> {
-        if url == self.url() {
-            return Err(Error::conflict(format!("{url} is this node itself, which is a member already")));
-        }
         let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
         let info = stranger.who().await.map_err(|e| cannot_register(url, e))?;
         self.may_join(consensus, url, &info)?;
+        if info.raft_id.is_none() && !stranger.is_proved().await {
+            self.secret_to_hand(url)?;
+        }
         Ok(info)
     }
 
@@ -196,7 +232,7 @@ impl Cluster {
         }
         let identity = self.identity();
         if info.incarnation == identity.incarnation {
-            return Err(Error::conflict(format!("{url} is this node itself, which is a member already")));
+            return Err(itself(url));
         }
         if let Some(cluster) = &info.cluster_id
             && cluster != consensus.cluster()
@@ -205,7 +241,15 @@ impl Cluster {
                 "{url} belongs to another cluster ({cluster}): to move it here, stop it, remove its data directory and start it with \"Bootstrap\": false"
             )));
         }
-        for member in consensus.state().members() {
+        let members = consensus.state().members();
+        // A Raft id is the revision of a registration: who is not there though that is applied, was removed.
+        if let Some(id) = info.raft_id
+            && consensus.applied_index() >= id
+            && members.iter().all(|member| member.raft_id != id)
+        {
+            return Err(cannot_register(url, PeerError::Refused(was_removed())));
+        }
+        for member in members {
             if member.id == info.name && member.incarnation != info.incarnation {
                 return Err(Error::conflict(format!(
                     "{url} calls itself {:?} like the member at {}: give it a NodeID of its own; if it is that member \
@@ -250,6 +294,7 @@ impl Cluster {
                 secret: None,
             },
         };
+        // It opens its stores before it answers.
         let limit = Duration::from_secs(10);
         match peer.call_json::<Value>("/raft/rpc/join", &call, limit).await {
             Ok(_) => return Ok(()),
@@ -259,7 +304,7 @@ impl Cluster {
         }
         let secret = self.secret_to_hand(&peer.target().url).map_err(PeerError::Refused)?;
         let call = Envelope { body: JoinRequest { secret: Some(secret.reveal().to_owned()), ..call.body }, ..call };
-        let handed: std::result::Result<(Value, _), _> = peer.ask("/raft/rpc/join", &call).await;
+        let handed: std::result::Result<(Value, _), _> = peer.ask_within(limit, "/raft/rpc/join", &call).await;
         handed.map(drop)
     }
 
@@ -298,6 +343,31 @@ impl Cluster {
     }
 }
 
+/// Those of `moves` after which each URL is one member's: a place is free where its member moves away too.
+fn without_clashes(members: &[MemberDoc], mut moves: Vec<(MemberDoc, String)>) -> Vec<(MemberDoc, String)> {
+    loop {
+        let stays = |member: &&MemberDoc| moves.iter().all(|(doc, _)| doc.raft_id != member.raft_id);
+        let taken: Vec<&str> = members.iter().filter(stays).map(|member| member.url.as_str()).collect();
+        let wanted = |url: &str| moves.iter().filter(|(_, to)| to == url).count();
+        let clash = moves.iter().position(|(_, url)| taken.contains(&url.as_str()) || wanted(url) > 1);
+        match clash {
+            Some(clash) => drop(moves.remove(clash)),
+            None => return moves,
+        }
+    }
+}
+
+fn itself(url: &str) -> Error {
+    Error::conflict(format!("{url} is this node itself, which is a member already"))
+}
+
+fn was_removed() -> Error {
+    Error::conflict(
+        "it was a member before and was removed: stop it, remove its data directory, start it with \"Bootstrap\": false \
+         and register it again",
+    )
+}
+
 fn cannot_register(url: &str, e: PeerError) -> Error {
     match e {
         PeerError::Unreachable { why, .. } => Error::bad_request(format!(
@@ -307,6 +377,52 @@ fn cannot_register(url: &str, e: PeerError) -> Error {
             Error::bad_request(format!("{url} does not answer as a JettraDB node ({why}): check the URL"))
         }
         PeerError::Unproved(why) => Error::forbidden(why),
+        // The node does not believe this one; whoever asked for the registration has shown who he is.
+        PeerError::Refused(e) if e.code() == ErrorCode::Unauthorized => Error::forbidden(format!(
+            "{url} has another cluster secret: if it is standalone or began a cluster of its own, stop it, remove its data \
+             directory and start it with \"distributed\": true, \"Bootstrap\": false; else set the same ClusterSecret \
+             (config) or JETTRA_CLUSTER_SECRET on every node"
+        )),
         PeerError::Refused(e) => Error::new(e.code(), format!("{url} refuses: {}", e.message())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jettra_client::wire::{Role, Status};
+
+    use super::*;
+
+    fn member(raft_id: u64, url: &str) -> MemberDoc {
+        MemberDoc {
+            id: format!("node{raft_id}"),
+            url: url.into(),
+            role: Role::Follower,
+            status: Status::Active,
+            description: None,
+            voter: Some(true),
+            paused: false,
+            raft_id,
+            incarnation: "i".into(),
+        }
+    }
+
+    #[test]
+    fn members_may_change_places_but_not_share_one() {
+        let members = [member(1, "a"), member(2, "b"), member(3, "c")];
+        let went = |moves: &[(u64, &str)]| {
+            let moves = moves.iter().map(|(id, to)| (members[*id as usize - 1].clone(), (*to).to_owned())).collect();
+            let moves = without_clashes(&members, moves);
+            moves.into_iter().map(|(doc, to)| (doc.raft_id, to)).collect::<Vec<_>>()
+        };
+        assert_eq!(went(&[(1, "b"), (2, "a")]), [(1, "b".into()), (2, "a".into())]);
+        assert_eq!(went(&[(1, "b"), (2, "c"), (3, "a")]).len(), 3);
+        assert_eq!(went(&[(1, "b")]), [], "node2 is there");
+        assert_eq!(
+            went(&[(1, "b"), (2, "c")]),
+            [],
+            "node3 is where node2 would go, so node2 stays where node1 would go"
+        );
+        assert_eq!(went(&[(1, "d"), (2, "d")]), [(2, "d".into())], "two say that they are there: one is believed");
     }
 }

@@ -27,7 +27,8 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stopped = cluster.stopped();
-    let mut leads_since: Option<(u64, Instant)> = None;
+    let mut leads_in: Option<u64> = None;
+    let mut since = Since::default();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -39,19 +40,17 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
         consensus.set_paused(docs.iter().any(|doc| doc.raft_id == consensus.id() && doc.paused));
         cluster.keep_feature_level(state.feature_level()).await;
         if picture.state != ServerState::Leader {
-            leads_since = None;
+            leads_in = None;
             continue;
         }
-        let since = match leads_since {
-            Some((term, since)) if term == picture.term => since,
-            _ => {
-                tracing::info!(term = picture.term, "this node leads");
-                leads_since = Some((picture.term, Instant::now()));
-                Instant::now()
-            }
-        };
+        if leads_in != Some(picture.term) {
+            tracing::info!(term = picture.term, "this node leads");
+            leads_in = Some(picture.term);
+            since.clear();
+        }
+        note_phases(&mut since, &docs);
         let stopping = cluster.stopping_now(&picture);
-        let nodes = updates(&picture, &docs, since.elapsed(), &stopping, cluster.options().inactive_after);
+        let nodes = updates(&picture, &docs, &since, &stopping, cluster.options().inactive_after);
         if !nodes.is_empty()
             && let Err(e) = cluster.command(Op::ClusterUpdateNode { nodes }).await
         {
@@ -60,11 +59,25 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
     }
 }
 
+/// Since when this leader knows each node, by Raft id: as one that is joining (false), as a member (true).
+type Since = HashMap<u64, (bool, Instant)>;
+
+fn note_phases(since: &mut Since, docs: &[MemberDoc]) {
+    since.retain(|id, _| docs.iter().any(|doc| doc.raft_id == *id));
+    for doc in docs {
+        let phase = doc.voter.is_some();
+        let known = since.entry(doc.raft_id).or_insert((phase, Instant::now()));
+        if known.0 != phase {
+            *known = (phase, Instant::now());
+        }
+    }
+}
+
 /// What differs between the documents and what the leader sees.
 fn updates(
     picture: &Picture,
     docs: &[MemberDoc],
-    leads_for: Duration,
+    since: &Since,
     stopping: &Stopping,
     silent: Duration,
 ) -> Vec<NodeChange> {
@@ -74,10 +87,10 @@ fn updates(
         let silence = if doc.raft_id == picture.id {
             Duration::ZERO
         } else {
-            picture.silence.get(&doc.raft_id).copied().flatten().unwrap_or(leads_for)
+            let known_for = || since.get(&doc.raft_id).map_or(Duration::ZERO, |(_, since)| since.elapsed());
+            picture.silence.get(&doc.raft_id).copied().flatten().unwrap_or_else(known_for)
         };
         let status = match doc.status {
-            now if doc.voter.is_none() => now,
             Status::Inactive if stopping.contains_key(&doc.raft_id) => Status::Inactive,
             Status::Inactive if silence >= GONE => Status::Inactive,
             _ if silence >= silent => Status::Inactive,

@@ -7,7 +7,7 @@ use jettra_client::wire::ErrorCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Cluster, ClusterRequest};
+use super::{Cluster, ClusterCall, ClusterRequest};
 use crate::error::{Error, Result};
 use crate::peers::{PeerError, Target};
 use crate::raft::{Committed, Consensus, Envelope, Member, NotLeader};
@@ -129,11 +129,29 @@ impl Cluster {
             async move { node.run_cluster_call(consensus, request, &who, limit).await }
         };
         let work = || Ok(Work::Cluster(request.clone()));
-        match self.at_leader(call, true, here, work).await? {
-            Reached::Here(answer) => Ok(answer),
-            Reached::There(Forwarded::Answer(answer)) => Ok(answer),
-            Reached::There(_) => Err(wrong_answer()),
+        let leaving = self.who_leaves(&request)?;
+        match self.at_leader(call, true, here, work).await {
+            Ok(Reached::Here(answer)) => Ok(answer),
+            Ok(Reached::There(Forwarded::Answer(answer))) => Ok(answer),
+            Ok(Reached::There(_)) => Err(wrong_answer()),
+            Err(e) => match leaving {
+                Some(raft_id) if self.has_left(raft_id, &e) => Ok(serde_json::json!({"status": "deregistered"})),
+                _ => Err(e),
+            },
         }
+    }
+
+    /// The Raft id of the member that `request` removes.
+    fn who_leaves(&self, request: &ClusterRequest) -> Result<Option<u64>> {
+        let ClusterCall::Deregister { node, .. } = &request.call else { return Ok(None) };
+        Ok(self.find_member(node)?.filter(|_| !request.dry_run).map(|member| member.raft_id))
+    }
+
+    /// Whether a removal that ended with `e` was done all the same: an attempt that lost its leader in the middle is
+    /// repeated, and the next one finds the member no more.
+    fn has_left(&self, raft_id: u64, e: &Error) -> bool {
+        let is_gone = || self.running().is_some_and(|c| c.state().members().iter().all(|m| m.raft_id != raft_id));
+        e.code() == ErrorCode::NotFound || is_gone()
     }
 
     /// Waits until this node may serve a linearizable read (or one on the leader's lease).

@@ -331,7 +331,11 @@ impl Peer {
         if !signed && error.detail("session").is_none() && error.code() != ErrorCode::Busy {
             return Err(self.no_answer(format!("an error that is not signed: {error}")));
         }
-        if let Some(index) = error.detail("removed").and_then(serde_json::Value::as_u64).filter(|_| signed) {
+        // A member may also say that it was removed itself.
+        let number = |detail| error.detail(detail).and_then(serde_json::Value::as_u64).filter(|_| signed);
+        if let Some(index) = number("removed")
+            && number("removedId") == Some(self.peers.caller.read().raft_id)
+        {
             self.peers.note_removed(index);
         }
         Err(PeerError::Refused(error))
@@ -458,17 +462,33 @@ impl Peer {
         path: &str,
         body: &impl serde::Serialize,
     ) -> std::result::Result<(T, Option<SocketAddr>), PeerError> {
+        self.ask_within(HANDSHAKE, path, body).await
+    }
+
+    /// The same where the node has `limit` for its answer.
+    ///
+    /// # Errors
+    /// See [`PeerError`].
+    pub async fn ask_within<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> std::result::Result<(T, Option<SocketAddr>), PeerError> {
         let body = serde_json::to_vec(body).map_err(|e| self.no_answer(e.to_string()))?;
         let response = self
             .peers
             .http
             .post(format!("{}{path}", self.target.url))
             .header("content-type", "application/json")
-            .timeout(HANDSHAKE)
+            .timeout(limit)
             .body(body)
             .send()
             .await
-            .map_err(|e| self.transport(&e))?;
+            .map_err(|e| match e.is_timeout() && !e.is_connect() {
+                true => self.no_answer(format!("nothing within {} s", limit.as_secs())),
+                false => self.transport(&e),
+            })?;
         let (status, remote) = (response.status().as_u16(), response.remote_addr());
         let answer = read_bounded(response, STRANGER_BYTES).await.map_err(|e| self.no_answer(e))?;
         if status != 200 {

@@ -52,6 +52,7 @@ pub fn check<T>(consensus: &Consensus, call: &Envelope<T>, proved: u64) -> Resul
 fn removed(raft_id: u64, index: u64) -> Error {
     Error::unavailable(format!("raft id {raft_id} was removed from the cluster, at index {index} at the latest"))
         .with("removed", index)
+        .with("removedId", raft_id)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<Envelope<T>> {

@@ -1,0 +1,124 @@
+use serde_json::json;
+
+use crate::common::{Cluster, eventually};
+use crate::story::{Story, act, command_in, document, paste, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_paused_and_resumed() {
+    let mut story = Story::of(3).await;
+    let all = ["node1 ACTIVE", "node2 ACTIVE", "node3 ACTIVE"];
+    let with = |id: &str, status: &str| all.map(|m| m.replace(&format!("{id} ACTIVE"), &format!("{id} {status}")));
+    for call in ["pause", "resume"] {
+        act(story.node("node2"), call, json!({ "node": "node9" })).await.error("not_found");
+    }
+
+    // A follower, twice.
+    let follower = story.follower().await.id.clone();
+    for _ in 0..2 {
+        let answer = act(story.node("node1"), "pause", json!({ "node": follower })).await.ok();
+        assert_eq!(answer, json!({ "status": "paused" }));
+        story.stands(&with(&follower, "PAUSED").each_ref().map(String::as_str)).await;
+    }
+    // It is handed no leadership.
+    let error = act(story.node("node1"), "transfer", json!({ "node": follower })).await.error("conflict");
+    assert!(error["message"].as_str().unwrap().contains("is paused"), "{error}");
+    assert_eq!(paste(command_in(error["next"].as_str().unwrap())).await["status"], "resumed");
+    story.stands(&all).await;
+    let answer = act(story.node("node1"), "transfer", json!({ "node": follower })).await.ok();
+    assert_eq!(answer, json!({ "status": "transferred", "leaderId": follower }));
+    story.stands(&all).await;
+
+    // The leader: it hands over first, and is not elected again until it is resumed.
+    let leader = story.leader().await.id.clone();
+    assert_eq!(act(story.node(&leader), "pause", json!({ "node": leader })).await.ok()["status"], "paused");
+    story.stands(&with(&leader, "PAUSED").each_ref().map(String::as_str)).await;
+    assert_ne!(story.leader().await.id, leader);
+    for _ in 0..2 {
+        assert_eq!(act(story.node(&leader), "resume", json!({ "node": leader })).await.ok()["status"], "resumed");
+        story.stands(&all).await;
+    }
+
+    // One that is away: paused when it is back, after all that it missed.
+    let away = story.follower().await.id.clone();
+    story.node_mut(&away).kill();
+    assert_eq!(act(story.leader().await, "pause", json!({ "node": away })).await.ok()["status"], "paused");
+    story.stands(&with(&away, "INACTIVE").each_ref().map(String::as_str)).await;
+    story.node_mut(&away).start().await;
+    story.stands(&with(&away, "PAUSED").each_ref().map(String::as_str)).await;
+    assert_eq!(act(story.leader().await, "resume", json!({ "node": away })).await.ok()["status"], "resumed");
+    story.stands(&all).await;
+    story.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_node_is_never_elected_also_after_its_restart() {
+    let mut story = Story::of(3).await;
+    let paused = story.follower().await.id.clone();
+    act(story.node("node1"), "pause", json!({ "node": paused })).await.ok();
+    for restart in [false, true] {
+        if restart {
+            story.node_mut(&paused).restart().await;
+        }
+        let leader = story.leader().await.id.clone();
+        let third = ["node1", "node2", "node3"].into_iter().find(|id| *id != leader && *id != paused).unwrap();
+        let status = |id: &str| match id {
+            id if id == paused => format!("{id} PAUSED"),
+            id => format!("{id} ACTIVE"),
+        };
+        let all = ["node1", "node2", "node3"].map(status);
+        story.stands(&all.each_ref().map(String::as_str)).await;
+        story.node_mut(&leader).kill();
+        let new = story.cluster.leader_other_than(place(&story.cluster, &leader)).await;
+        assert_eq!(story.cluster.nodes[new].id, third);
+        story.writers.go_on(10).await;
+        story.node_mut(&leader).start().await;
+        story.stands(&all.each_ref().map(String::as_str)).await;
+    }
+
+    // Alone with another one that goes: no leader, rather than this one; and one again as soon as it is resumed.
+    let leader = story.leader().await.id.clone();
+    let third = ["node1", "node2", "node3"].into_iter().find(|id| *id != leader && *id != paused).unwrap();
+    story.node_mut(third).kill();
+    story.node_mut(&leader).restart().await;
+    story.writers.go_on(10).await;
+    assert_eq!(story.leader().await.id, leader);
+    story.node_mut(third).start().await;
+    act(story.leader().await, "resume", json!({ "node": paused })).await.ok();
+    story.stands(&["node1 ACTIVE", "node2 ACTIVE", "node3 ACTIVE"]).await;
+    story.ends().await;
+}
+
+fn place(cluster: &Cluster, id: &str) -> usize {
+    cluster.nodes.iter().position(|node| node.id == id).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_voter_that_may_lead_is_not_paused() {
+    let story = Story::of(2).await;
+    let (leader, other) = (story.leader().await.id.clone(), story.follower().await.id.clone());
+    act(story.node(&leader), "pause", json!({ "node": other })).await.ok();
+    for body in [json!({ "node": leader }), json!({ "node": leader, "force": true })] {
+        let error = act(story.node(&other), "pause", body).await.error("quorum_at_risk");
+        let message = error["message"].as_str().unwrap();
+        for said in ["no voter that may lead", "2 voters", "2 are a majority", "0 can be lost", "/api/cluster/resume"] {
+            assert!(message.contains(said), "{said} is missing: {message}");
+        }
+        assert!(!message.contains("force"), "it cannot be forced: {message}");
+        assert!(document(story.node(&other), &leader).await.unwrap()["paused"].as_bool() != Some(true));
+    }
+    // The same for stopping and removing who alone may lead.
+    for call in ["stop", "deregister"] {
+        let error = act(story.node(&other), call, json!({ "node": leader })).await.error("quorum_at_risk");
+        assert!(error["next"].as_str().is_some(), "{error}");
+    }
+    let error = act(story.node(&other), "pause", json!({ "node": leader })).await.error("quorum_at_risk");
+    assert_eq!(paste(command_in(error["next"].as_str().unwrap())).await["status"], "resumed");
+    eventually(within(), "it can be paused now", async || {
+        story.node(&other).try_post("/api/cluster/pause", json!({ "node": leader })).await?.success()
+    })
+    .await;
+    let status = |id: &str| if id == leader { format!("{id} PAUSED") } else { format!("{id} ACTIVE") };
+    story.stands(&["node1", "node2"].map(status).each_ref().map(String::as_str)).await;
+    assert_eq!(story.leader().await.id, other);
+    story.ends().await;
+}
