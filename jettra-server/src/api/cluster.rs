@@ -107,6 +107,10 @@ async fn settings(app: &Arc<App>, request: Request) -> Result<Answer> {
 async fn change_settings(app: &Arc<App>, request: Request) -> Result<Answer> {
     let changes: Map<String, Value> = request.json()?;
     Settings::check(&changes)?;
+    let names: Vec<&str> = changes.keys().map(String::as_str).collect();
+    if !names.is_empty() {
+        app.cluster.note_asked(&request.principal.name, "change", &names.join(", ")).await;
+    }
     let command = Command { request: request.key()?, op: Op::SetSettings(changes) };
     let done = app.cluster.write(&request.call, &command).await?;
     done.outcome.into_result()?;

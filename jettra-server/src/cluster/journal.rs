@@ -48,6 +48,17 @@ impl Cluster {
         }
     }
 
+    /// Journals that `principal` asked for `call` on `what`, before it is done.
+    pub async fn note_asked(self: &Arc<Self>, principal: &str, call: &str, what: &str) {
+        let (who, by) = if principal == OWN { ("the node itself", None) } else { (principal, Some(principal)) };
+        let mut event = NewEvent::new(EventKind::Asked, format!("{who} asked to {call} {what}")).with("call", call);
+        event.by = by.map(str::to_owned);
+        if self.find_member(what).is_ok_and(|member| member.is_some()) {
+            event = event.node(what);
+        }
+        self.note_event(event).await;
+    }
+
     async fn write_event(self: &Arc<Self>, call: &Call, key: String, event: &NewEvent) -> Result<()> {
         let request = RequestKey::Key { principal: OWN.to_owned(), key, hash: event.kind.as_str().to_owned() };
         let command = Command { request: Some(request), op: Op::ClusterEvent(event.clone()) };

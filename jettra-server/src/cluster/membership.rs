@@ -124,14 +124,19 @@ impl Cluster {
         }
         match request.call {
             ClusterCall::Register { url, description, asked } => {
-                self.register(consensus, url, description, asked).await.map(Ok)
+                self.register(consensus, url, description, asked, principal).await.map(Ok)
             }
-            ClusterCall::Deregister { node, force } => self.deregister(consensus, &node, force, limit).await,
-            ClusterCall::Stop { node, force } => self.stop_node(consensus, &node, force, limit).await.map(Ok),
-            ClusterCall::Pause { node } => self.pause_node(consensus, &node, limit).await,
-            ClusterCall::Resume { node } => self.resume_node(&consensus, &node, limit).await.map(Ok),
-            ClusterCall::Transfer { node } => self.transfer_to(&consensus, &node, limit).await.map(Ok),
-            ClusterCall::Upgrade { level } => self.upgrade(&consensus, level, false).await.map(Ok),
+            ClusterCall::Deregister { node, force } => self.deregister(consensus, &node, force, principal, limit).await,
+            ClusterCall::Stop { node, force } => {
+                self.stop_node(consensus, &node, force, principal, limit).await.map(Ok)
+            }
+            ClusterCall::Pause { node } => self.pause_node(consensus, &node, principal, limit).await,
+            ClusterCall::Resume { node } => self.resume_node(&consensus, &node, principal, limit).await.map(Ok),
+            ClusterCall::Transfer { node } => self.transfer_to(&consensus, &node, principal, limit).await.map(Ok),
+            ClusterCall::Upgrade { level } => {
+                self.note_asked(principal, "upgrade", "the cluster").await;
+                self.upgrade(&consensus, level, false).await.map(Ok)
+            }
         }
     }
 
@@ -175,6 +180,7 @@ impl Cluster {
         consensus: Arc<Consensus>,
         node: &str,
         force: bool,
+        principal: &str,
         limit: Duration,
     ) -> Attempt {
         let _queue = self.queue(limit).await?;
@@ -189,6 +195,7 @@ impl Cluster {
             // The new leader removes this node.
             return Ok(Err(not_leading(&consensus).unwrap_or(NotLeader { leader: None })));
         }
+        self.note_asked(principal, "remove", &doc.id).await;
         consensus.remove(doc.raft_id, limit).await?;
         self.command(Op::ClusterDeregister { id: NodeName::parse(&doc.id)? }).await?;
         // It hears nothing more of the cluster: tell it. If it is away, members tell it when it calls.
@@ -203,11 +210,13 @@ impl Cluster {
         consensus: Arc<Consensus>,
         node: &str,
         force: bool,
+        principal: &str,
         limit: Duration,
     ) -> Result<Value> {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
         self.judge(&consensus, Action::Stop(doc.raft_id)).await.permit(force)?;
+        self.note_asked(principal, "stop", &doc.id).await;
         self.note_stopping(doc.raft_id);
         self.command(Op::ClusterStop { id: NodeName::parse(&doc.id)? }).await?;
         if doc.raft_id == consensus.id() {
@@ -228,10 +237,17 @@ impl Cluster {
         (peer, Envelope { cluster: consensus.cluster().to_owned(), from, to, body })
     }
 
-    async fn pause_node(self: &Arc<Self>, consensus: Arc<Consensus>, node: &str, limit: Duration) -> Attempt {
+    async fn pause_node(
+        self: &Arc<Self>,
+        consensus: Arc<Consensus>,
+        node: &str,
+        principal: &str,
+        limit: Duration,
+    ) -> Attempt {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
         self.judge(&consensus, Action::Pause(doc.raft_id)).await.permit(false)?;
+        self.note_asked(principal, "pause", &doc.id).await;
         self.set_paused(&doc, true).await?;
         if doc.raft_id != consensus.id() {
             return Ok(Ok(json!({"status": "paused"})));
@@ -246,10 +262,17 @@ impl Cluster {
         Ok(Ok(json!({"status": "paused"})))
     }
 
-    async fn resume_node(self: &Arc<Self>, consensus: &Consensus, node: &str, limit: Duration) -> Result<Value> {
+    async fn resume_node(
+        self: &Arc<Self>,
+        consensus: &Consensus,
+        node: &str,
+        principal: &str,
+        limit: Duration,
+    ) -> Result<Value> {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
         self.judge(consensus, Action::Resume(doc.raft_id)).await.permit(false)?;
+        self.note_asked(principal, "resume", &doc.id).await;
         self.set_paused(&doc, false).await?;
         Ok(json!({"status": "resumed"}))
     }
@@ -259,7 +282,13 @@ impl Cluster {
         self.command(Op::ClusterUpdateNode { nodes: vec![change] }).await.map(drop)
     }
 
-    async fn transfer_to(self: &Arc<Self>, consensus: &Arc<Consensus>, node: &str, limit: Duration) -> Result<Value> {
+    async fn transfer_to(
+        self: &Arc<Self>,
+        consensus: &Arc<Consensus>,
+        node: &str,
+        principal: &str,
+        limit: Duration,
+    ) -> Result<Value> {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
         let done = || json!({"status": "transferred", "leaderId": doc.id});
@@ -267,6 +296,7 @@ impl Cluster {
             return Ok(done());
         }
         self.judge(consensus, Action::Lead(doc.raft_id)).await.permit(false)?;
+        self.note_asked(principal, "hand leadership to", &doc.id).await;
         if consensus.transfer(doc.raft_id, Duration::from_secs(5)).await {
             let leader = consensus.picture().leader;
             if leader == Some(doc.raft_id) {

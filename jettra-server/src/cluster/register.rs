@@ -74,6 +74,7 @@ impl Cluster {
         url: String,
         description: Option<String>,
         asked: Option<String>,
+        principal: &str,
     ) -> Result<Value> {
         let url = normalize_url(&url)?;
         if asked.as_ref() == Some(&url) {
@@ -83,11 +84,15 @@ impl Cluster {
             // A call that is repeated after the leader's death may find that the node has joined and leads.
             return Ok(json!({"status": "registered", "node": self.member_view(&self.identity().name)?}));
         }
-        let (node, at) = (self.clone(), url.clone());
+        let (node, at, principal) = (self.clone(), url.clone(), principal.to_owned());
         let joining = tokio::spawn(async move {
             // Only its steps are queued: a node that takes long to catch up holds up nobody.
             let joined = {
                 let _queue = node.queue(REGISTER_WAIT).await?;
+                if node.find_member(&at)?.is_none() {
+                    node.ask_joiner(&consensus, &at).await?;
+                    node.note_asked(&principal, "register", &at).await;
+                }
                 node.join_node(&consensus, &at, description).await?
             };
             if let Joined::Member { name, raft_id } = &joined {

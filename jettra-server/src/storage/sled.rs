@@ -169,6 +169,7 @@ impl SledEngine {
         for _ in 0..CALMING_FLUSHES {
             let began = Instant::now();
             self.with("flush", |tree| tree.flush())?;
+            self.write_mark()?;
             if began.elapsed() < CALM {
                 break;
             }
@@ -179,6 +180,8 @@ impl SledEngine {
         let closed = Instant::now();
         *handles = Some(open_handles(&self.config).map_err(|error| self.fail(error))?);
         self.written_bytes.store(0, Ordering::Relaxed);
+        // Closing flushed once more.
+        self.write_mark()?;
         drop(handles);
         metrics::histogram!("jettra_store_reopen_seconds", "step" => "close").record(closed - began);
         metrics::histogram!("jettra_store_reopen_seconds", "step" => "open").record(closed.elapsed());
