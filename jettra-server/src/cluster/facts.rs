@@ -31,6 +31,8 @@ pub struct Fact {
     pub leads: bool,
     /// Whether it is heard and was not asked to stop.
     pub active: bool,
+    /// Whether its document says that it is INACTIVE.
+    pub gone: bool,
     /// Whether it may not be elected.
     pub paused: bool,
     /// The time since it was last heard, where known.
@@ -58,6 +60,7 @@ impl Facts {
                 voter: voters.contains(&doc.raft_id),
                 leads: picture.leader == Some(doc.raft_id),
                 active: silence.is_some_and(|s| s < inactive_after) && doc.status != Status::Inactive,
+                gone: doc.status == Status::Inactive,
                 paused: doc.paused,
                 silence,
                 lag: lag(picture, doc.raft_id),

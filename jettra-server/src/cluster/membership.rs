@@ -91,7 +91,9 @@ pub struct ClusterRequest {
     pub dry_run: bool,
 }
 
-/// How long a leader waits for the first word of voters that it has not heard yet, before it refuses anything.
+/// A voter silent for so long does not count for a majority that is to be kept.
+const SILENT: Duration = Duration::from_secs(1);
+/// How long a leader waits for a word of voters that it does not hear, before it refuses anything.
 const FIRST_HEARD: Duration = Duration::from_secs(1);
 
 /// An answer, or who leads.
@@ -154,15 +156,16 @@ impl Cluster {
         Ok(self.judge(consensus, action(self.known_member(&node)?.raft_id)).await)
     }
 
-    /// What `action` would do to the members as they are now. A leader that was just elected has heard nobody yet:
-    /// nothing is refused for that.
+    /// What `action` would do to the members as they are now. A voter that was silent for a second does not count, though
+    /// it is ACTIVE yet: a stop right after a crash must not cost the majority. But nothing is refused for a voter that
+    /// is heard again in a moment, or that a leader just elected has not heard yet.
     pub(super) async fn judge(&self, consensus: &Consensus, action: Action) -> Verdict {
         let end = Instant::now() + FIRST_HEARD;
         loop {
-            let facts = Facts::gather(consensus, self.options().inactive_after);
+            let facts = Facts::gather(consensus, self.options().inactive_after.min(SILENT));
             let verdict = judge(&facts, action, self.url());
-            let all_known = facts.voters().all(|voter| voter.silence.is_some());
-            if verdict.allowed || all_known || Instant::now() >= end {
+            let in_doubt = facts.voters().any(|voter| !voter.active && !voter.gone);
+            if verdict.allowed || !in_doubt || Instant::now() >= end {
                 return verdict;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
