@@ -230,7 +230,10 @@ impl Cluster {
         match peer.call_json::<Value>("/raft/rpc/stop", &call, Duration::from_secs(2)).await {
             Ok(_) => Ok(json!({"status": "stop_sent"})),
             Err(PeerError::Refused(e)) if e.code() != ErrorCode::Unavailable => Err(e),
-            Err(_) => Ok(json!({"status": "stopped_already"})),
+            Err(_) => {
+                self.note_down(doc.raft_id);
+                Ok(json!({"status": "stopped_already"}))
+            }
         }
     }
 

@@ -13,13 +13,15 @@ use crate::state::{MemberDoc, NodeChange, NodeName, Op};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(500);
-/// A node that was asked to stop is INACTIVE for so long at least, though it may still be heard.
-const STOPPING: Duration = Duration::from_secs(6);
+/// A node that was asked to stop is INACTIVE for so long at least, though it may still be heard: it may take so long.
+const STOPPING: Duration = Duration::from_millis(4500);
+/// The same for a node that was down already: it is heard only if it has been started again.
+const DOWN: Duration = Duration::from_secs(1);
 
 /// A node that was asked to stop and is silent for so long has stopped.
 const GONE: Duration = Duration::from_millis(300);
 
-/// The nodes that were asked to stop lately, and when.
+/// The nodes that were asked to stop lately, and until when that explains whatever is heard of them.
 pub type Stopping = HashMap<u64, Instant>;
 
 /// Runs on every node; acts where it leads.
@@ -115,14 +117,19 @@ fn updates(
 impl Cluster {
     /// Notes that a node was asked to stop.
     pub(super) fn note_stopping(&self, raft_id: u64) {
-        self.stopping.lock().insert(raft_id, Instant::now());
+        self.stopping.lock().insert(raft_id, Instant::now() + STOPPING);
+    }
+
+    /// Notes that a node that was asked to stop was down already.
+    pub(super) fn note_down(&self, raft_id: u64) {
+        self.stopping.lock().insert(raft_id, Instant::now() + DOWN);
     }
 
     /// Those that have not gone silent since.
     fn stopping_now(&self, picture: &Picture) -> Stopping {
         let silent = |id| picture.silence.get(&id).copied().flatten().is_none_or(|s| s >= GONE);
         let mut stopping = self.stopping.lock();
-        stopping.retain(|id, since| since.elapsed() < STOPPING && !silent(*id));
+        stopping.retain(|id, until| Instant::now() < *until && !silent(*id));
         stopping.clone()
     }
 }
