@@ -3,6 +3,10 @@
 //! It is one replicated number. A command raises it, once every member has told that its version supports the new
 //! level; nothing that only a higher level knows is proposed before. A version that does not support the level of a
 //! data directory refuses to start on it, and one that does not support a cluster's level is not let in.
+//!
+//! Replicas of two versions must apply an entry to the same state while an upgrade goes on. So everything that `apply`
+//! stores keeps its form within a level, down to the sentences of answers that are kept for a repeat and of the journal,
+//! and to the fields of the settings' document: what is to differ is written only from the next level on.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -128,9 +128,11 @@ async fn safe_to_stop(app: &Arc<App>, request: Request) -> Result<Answer> {
         return Answer::json(&verdict);
     }
     let reason = verdict["reason"].as_str().unwrap_or("it would cost the majority").to_owned();
-    Err(Error::new(ErrorCode::QuorumAtRisk, format!("{} is not safe to stop: {reason}", shown(&node)))
+    let next = verdict["next"].as_str().unwrap_or_default().to_owned();
+    Err(Error::new(ErrorCode::QuorumAtRisk, format!("{} is not safe to stop: {reason}; next: {next}", shown(&node)))
         .with("before", verdict["before"].take())
-        .with("after", verdict["after"].take()))
+        .with("after", verdict["after"].take())
+        .with("next", next))
 }
 
 async fn transfer(app: &Arc<App>, request: Request) -> Result<Answer> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::identity::Membership;
 use super::{Cluster, Stop};
 use crate::error::{Error, Result};
-use crate::peers::{PeerError, Secret, Target};
+use crate::peers::{NodeInfo, PeerError, Secret, Target};
 use crate::raft::{Consensus, Envelope, Member};
 use crate::state::MemberDoc;
 
@@ -124,18 +124,29 @@ impl Cluster {
     /// know others by their documents, or by `peers` where they have moved too.
     pub async fn announce_move(self: Arc<Self>, consensus: Arc<Consensus>, peers: Vec<String>) {
         let mut stopped = self.stopped();
-        loop {
+        let mut refused = None;
+        for round in 0.. {
             let docs = consensus.state().members();
             let registered = |doc: &MemberDoc| doc.raft_id == consensus.id() && doc.url == self.url();
-            if docs.is_empty() || docs.iter().any(registered) {
+            // Once it is told in any case: it may have been elsewhere for a while and be back.
+            if docs.is_empty() || (round > 0 && docs.iter().any(registered)) {
                 return;
             }
             let mut urls: Vec<String> = docs.into_iter().map(|doc| doc.url).chain(peers.iter().cloned()).collect();
             urls.sort_unstable();
             urls.dedup();
             for url in urls.iter().filter(|url| url.as_str() != self.url()) {
-                if let Err(e) = self.tell_move(&consensus, url).await {
-                    tracing::debug!(peer = url, error = %e, "not told yet that this node has moved");
+                match self.tell_move(&consensus, url).await {
+                    Err(PeerError::Refused(e)) if refused.as_deref() != Some(e.message()) => {
+                        tracing::warn!(
+                            peer = url,
+                            error = e.message(),
+                            "a member does not believe that this node is here"
+                        );
+                        refused = Some(e.message().to_owned());
+                    }
+                    Err(e) => tracing::debug!(peer = url, error = %e, "not told yet where this node is"),
+                    Ok(()) => {}
                 }
             }
             tokio::select! {
@@ -163,12 +174,36 @@ impl Cluster {
     /// `bad_request` for no URL, `conflict` where another node answers there.
     pub async fn check_move(&self, raft_id: u64, url: &str) -> Result<()> {
         let url = super::membership::normalize_url(url)?;
-        let info = self.peers.get(&Target { url: url.clone(), raft_id }).who().await.map_err(Error::from)?;
         let member = self.members()?.into_iter().find(|doc| doc.raft_id == raft_id);
-        if info.raft_id != Some(raft_id) || member.is_none_or(|doc| doc.incarnation != info.incarnation) {
-            return Err(Error::conflict(format!("another node than member {raft_id} answers at {url}")));
-        }
+        let member = member.ok_or_else(|| Error::conflict(format!("there is no member with the raft id {raft_id}")))?;
+        self.prove_move(&member, &url).await?;
         self.peers.note_moved(raft_id, &url);
+        Ok(())
+    }
+
+    /// Makes sure that it is member `doc` that answers at `url`, and no other process as the same member where that is
+    /// registered: two nodes on copies of one data directory would vote twice.
+    ///
+    /// # Errors
+    /// `conflict` where another node answers, or two do as one; as every call to a node where none answers at `url`.
+    pub(super) async fn prove_move(&self, doc: &MemberDoc, url: &str) -> Result<()> {
+        let at = |url: &str| self.peers.get(&Target { url: url.to_owned(), raft_id: doc.raft_id });
+        let is_it = |info: &NodeInfo| info.raft_id == Some(doc.raft_id) && info.incarnation == doc.incarnation;
+        let here = at(url).who().await.map_err(Error::from)?;
+        if !is_it(&here) {
+            return Err(Error::conflict(format!("another node than member {:?} answers at {url}", doc.id)));
+        }
+        if doc.url != url
+            && let Ok(there) = at(&doc.url).who().await
+            && is_it(&there)
+            && there.instance != here.instance
+        {
+            return Err(Error::conflict(format!(
+                "two nodes run on copies of the data directory of {:?}, at {} and at {url}: stop the one at {url}, and \
+                 never start a copy beside its original",
+                doc.id, doc.url
+            )));
+        }
         Ok(())
     }
 

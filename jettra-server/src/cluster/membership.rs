@@ -136,6 +136,8 @@ impl Cluster {
             ClusterCall::Resume { node } => self.resume_node(&consensus, &node, principal, limit).await.map(Ok),
             ClusterCall::Transfer { node } => self.transfer_to(&consensus, &node, principal, limit).await.map(Ok),
             ClusterCall::Upgrade { level } => {
+                // No node may join meanwhile that does not support the level.
+                let _queue = self.queue(limit).await?;
                 self.note_asked(principal, "upgrade", "the cluster").await;
                 self.upgrade(&consensus, level, false).await.map(Ok)
             }

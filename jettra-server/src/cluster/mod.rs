@@ -96,6 +96,8 @@ const RECLAIM_KEYS: usize = 10_000;
 pub struct Cluster {
     options: Options,
     identity: RwLock<Identity>,
+    /// Which process this is: see [`NodeInfo::instance`].
+    instance: String,
     /// Clients of the other nodes.
     pub peers: Arc<Peers>,
     /// Sessions that other nodes opened with this one.
@@ -141,6 +143,7 @@ impl Cluster {
         Ok(Arc::new(Cluster {
             options,
             identity: RwLock::new(identity),
+            instance: crate::random::hex::<8>(),
             peers,
             sessions: Sessions::default(),
             secret: RwLock::new(secret),
@@ -360,6 +363,7 @@ impl Cluster {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             name: identity.name.clone(),
             incarnation: identity.incarnation.clone(),
+            instance: self.instance.clone(),
             url: self.options.url.clone(),
             cluster_id: identity.membership.as_ref().map(|m| m.cluster_id.clone()),
             raft_id: identity.membership.as_ref().map(|m| m.raft_id),

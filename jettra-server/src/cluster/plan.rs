@@ -176,6 +176,7 @@ pub fn judge(facts: &Facts, action: Action, url: &str) -> Verdict {
     if !touches_a_voter || matches!(action, Action::Resume(_)) {
         return done;
     }
+    let hands_over = target.leads && matches!(action, Action::Remove(_) | Action::Pause(_));
     if after.voters == 0 {
         return refuse(format!("{what} leaves no voter: it is the last one"), ErrorCode::QuorumAtRisk, false);
     }
@@ -190,6 +191,10 @@ pub fn judge(facts: &Facts, action: Action, url: &str) -> Verdict {
             ErrorCode::QuorumAtRisk,
             forceable,
         );
+    }
+    if hands_over && !facts.voters().any(|m| !m.leads && why_not_lead(m).is_none()) {
+        let reason = format!("{what} is not possible now: it leads, and no other voter has caught up to take over");
+        return refuse(reason, ErrorCode::Conflict, false);
     }
     done
 }

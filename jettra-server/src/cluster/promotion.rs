@@ -9,6 +9,7 @@ use super::facts::{heard_within, lag};
 use super::plan::CAUGHT_UP;
 use super::{Cluster, Stop};
 use crate::error::Result;
+use crate::peers::Target;
 use crate::raft::{Consensus, Member, Picture, ServerState};
 
 /// Between two looks at learners.
@@ -74,18 +75,29 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
 
 /// Goes on with registrations and moves that were begun. A change that is under way goes first.
 async fn finish_registrations(cluster: &Arc<Cluster>, consensus: &Arc<Consensus>) {
-    let Ok(_queue) = cluster.changes.try_lock() else { return };
     let moves = consensus.state().members().into_iter().filter_map(|doc| {
         let me = doc.raft_id == consensus.id();
         let now = if me { Some(cluster.url().to_owned()) } else { cluster.peers.moved_to(doc.raft_id) };
         let now = now.filter(|url| *url != doc.url)?;
         Some((doc, now))
     });
-    if let Err(e) = cluster.follow_moves(consensus, moves.collect()).await {
-        tracing::debug!(error = %e, "members that have moved are not registered there yet, trying again");
+    let moves: Vec<_> = moves.collect();
+    if !moves.is_empty() {
+        let Ok(_queue) = cluster.changes.try_lock() else { return };
+        if let Err(e) = cluster.follow_moves(consensus, moves).await {
+            tracing::debug!(error = %e, "members that have moved are not registered there yet, trying again");
+        }
     }
     for doc in consensus.state().members() {
         let listed = consensus.picture().member(doc.raft_id).map(|member| member.url.clone());
+        // Who does not answer holds up nobody else.
+        let me = doc.raft_id == consensus.id();
+        let unfinished = !me && listed.as_ref() != Some(&doc.url) && (listed.is_some() || doc.voter.is_none());
+        let at = Target { url: doc.url.clone(), raft_id: 0 };
+        if unfinished && cluster.peers.get(&at).who().await.is_err() {
+            continue;
+        }
+        let Ok(_queue) = cluster.changes.try_lock() else { return };
         let done: Result<()> = match listed {
             Some(url) if url == doc.url => continue,
             // No node is asked by itself.

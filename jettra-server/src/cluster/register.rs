@@ -176,13 +176,16 @@ impl Cluster {
     ) -> Result<()> {
         let mut proved = Vec::new();
         for (doc, url) in moves {
-            let peer = self.peers.get(&Target { url: url.clone(), raft_id: doc.raft_id });
-            let is_there = doc.raft_id == consensus.id() || {
-                let who = peer.who().await;
-                who.is_ok_and(|info| info.raft_id == Some(doc.raft_id) && info.incarnation == doc.incarnation)
-            };
-            if is_there {
+            if doc.raft_id == consensus.id() {
                 proved.push((doc, url));
+                continue;
+            }
+            match self.prove_move(&doc, &url).await {
+                Ok(()) => proved.push((doc, url)),
+                Err(e) => {
+                    tracing::warn!(node = doc.id, url, error = %e, "a member is not where it said that it is");
+                    self.peers.forget_move(doc.raft_id);
+                }
             }
         }
         let moves = without_clashes(&consensus.state().members(), proved);

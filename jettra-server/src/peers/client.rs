@@ -161,6 +161,13 @@ impl Peers {
         }
     }
 
+    /// Forgets where the member `raft_id` proved to be: it does not answer there.
+    pub fn forget_move(&self, raft_id: u64) {
+        if let Some(address) = self.addresses.write().get_mut(&raft_id) {
+            address.proved = None;
+        }
+    }
+
     /// The client of `target`.
     pub fn get(self: &Arc<Self>, target: &Target) -> Arc<Peer> {
         let mut table = self.table.lock();

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub const PEER_HEADER: &str = "x-jettra-peer";
 
 /// Version of the calls between nodes. Nodes of different versions refuse each other.
-pub const RPC_VERSION: u32 = 1;
+pub const RPC_VERSION: u32 = 2;
 
 /// What a node tells of itself after the proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct NodeInfo {
     pub name: String,
     /// The incarnation of its data directory.
     pub incarnation: String,
+    /// Made at each start: tells a node from another one that runs on a copy of its data directory.
+    #[serde(default)]
+    pub instance: String,
     /// The URL at which it says that it is reached.
     pub url: String,
     /// The cluster it belongs to; absent while it waits to be registered.

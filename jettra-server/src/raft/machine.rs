@@ -271,13 +271,13 @@ impl RaftStateMachine<TypeConfig> for Machine {
         if state.applied().index.is_none() {
             return Ok(None);
         }
-        let pin = state.pin();
-        // openraft may purge the log up to what a snapshot covers, so it must be on disk.
-        let durable = state.clone();
-        tokio::task::spawn_blocking(move || durable.durable_point())
-            .await
-            .map_err(io::Error::other)?
-            .map_err(io::Error::other)?;
+        let pinned = tokio::task::spawn_blocking(move || {
+            let pin = state.pin();
+            // openraft may purge the log up to what a snapshot covers, so it must be on disk.
+            state.durable_point()?;
+            Ok::<_, Halt>((state, pin))
+        });
+        let (state, pin) = pinned.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
         let meta = meta_of_pin(&pin)?;
         Ok(Some(Snapshot { meta, snapshot: SnapshotData::View(Box::new((state, pin))) }))
     }

@@ -94,7 +94,16 @@ impl Connection {
 
     async fn call<T: DeserializeOwned>(&self, path: &str, body: impl Serialize, ttl: Duration) -> Result<T, RpcError> {
         let call = Envelope { cluster: self.cluster.clone(), from: self.from, to: self.to, body };
-        self.peer().call_json(path, &call, ttl).await.map_err(rpc_error)
+        let peer = self.peer();
+        peer.call_json(path, &call, ttl).await.map_err(|e| self.failed(&peer, e))
+    }
+
+    /// A member that does not answer where it moved to may be back where it was.
+    fn failed(&self, peer: &Peer, e: PeerError) -> RpcError {
+        if peer.target().url != self.peer.target().url && !matches!(e, PeerError::NoAnswer { .. }) {
+            self.peers.forget_move(self.to);
+        }
+        rpc_error(e)
     }
 }
 
@@ -120,7 +129,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let ttl = if rpc.entries.is_empty() { option.hard_ttl() } else { option.hard_ttl().max(APPEND) };
         let body = encode_append(&self.cluster, self.from, self.to, &rpc)
             .map_err(|e| RPCError::Network(NetworkError::new(&e)))?;
-        let answer = self.peer().call("/raft/rpc/append", body, ttl).await.map_err(rpc_error)?;
+        let peer = self.peer();
+        let answer = peer.call("/raft/rpc/append", body, ttl).await.map_err(|e| self.failed(&peer, e))?;
         serde_json::from_slice(&answer).map_err(|e| RPCError::Network(NetworkError::new(&e)))
     }
 

@@ -11,6 +11,9 @@ use super::stage::Stage;
 use super::system;
 use crate::storage::{Order, keys};
 
+/// Superseded states that one write of a document lets go of, at most.
+const TRIM_STEPS: u32 = 128;
+
 impl Stage<'_> {
     /// The document's newest state, unless it is deleted or has never been.
     pub fn live(&self, collection: u64, id: &str) -> Result<Option<Envelope>, Halt> {
@@ -114,7 +117,11 @@ impl Stage<'_> {
     /// Lets go of the oldest superseded states beyond the bounds.
     fn trim(&mut self, collection: u64, id: &str, kept: &mut Kept) -> Result<(), Halt> {
         let mut let_go = None;
-        while kept.count > self.core.settings.max_versions || kept.bytes > self.core.settings.max_version_bytes {
+        // Where a bound was lowered, the next writes of the document go on.
+        for _ in 0..TRIM_STEPS {
+            if kept.count <= self.core.settings.max_versions && kept.bytes <= self.core.settings.max_version_bytes {
+                break;
+            }
             let oldest = keys::history(collection, id, kept.oldest);
             let missing = || Halt::damage(format!("version {} of document {id:?} is missing", kept.oldest));
             let state = Envelope::decode(&self.get(&oldest)?.ok_or_else(missing)?)?;
