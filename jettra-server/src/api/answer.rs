@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// What a handler answers: always with status 200.
+/// What a handler answers: with status 200, unless it is a page that the client has already.
 pub struct Answer {
+    status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: Body,
     pub(super) etag: Option<u64>,
@@ -36,12 +37,13 @@ impl Answer {
 
     /// Bytes of any type.
     pub fn raw(content_type: &'static str, body: Bytes) -> Self {
-        Answer { content_type, body: Body::from(body), etag: None, index: None, headers: Vec::new() }
+        let status = StatusCode::OK;
+        Answer { status, content_type, body: Body::from(body), etag: None, index: None, headers: Vec::new() }
     }
 
     /// JSON that is written while it is sent.
     pub fn stream(body: Body) -> Self {
-        Answer { content_type: "application/json", body, etag: None, index: None, headers: Vec::new() }
+        Answer { body, ..Self::raw("application/json", Bytes::new()) }
     }
 
     /// Server-Sent Events, as long as they come.
@@ -63,6 +65,13 @@ impl Answer {
         self
     }
 
+    /// The same with another status.
+    #[must_use]
+    pub fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
     /// The same with a further header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -72,6 +81,7 @@ impl Answer {
 
     pub(super) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         if let Some(rev) = self.etag {

@@ -4,6 +4,7 @@
 //! - `request`, `answer`: what comes in, parsed once; what goes out
 //! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
 //! - `cluster`, `health`, `databases`, `documents`, `queries`, `sessions`, `system`, `watch`: the areas
+//! - `ui`: the management page's files
 //! - `rpc`: calls from other nodes
 //! - `openapi`: the tables above as the OpenAPI document
 
@@ -20,6 +21,7 @@ mod rpc;
 pub mod server;
 mod sessions;
 mod system;
+mod ui;
 mod watch;
 
 use std::future::Future;
@@ -108,6 +110,7 @@ fn routes() -> impl Iterator<Item = &'static Route> {
         databases::ROUTES,
         documents::ROUTES,
         queries::ROUTES,
+        ui::ROUTES,
         watch::ROUTES,
     ]
     .into_iter()

@@ -13,6 +13,7 @@ pub fn document() -> Value {
             .path
             .split('/')
             .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            .map(|name| name.trim_start_matches('*'))
             .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
         let in_query = route.parameters.iter().map(|name| {
             let required = !name.ends_with('?');
@@ -36,7 +37,7 @@ pub fn document() -> Value {
             Access::Machine => operation["x-jettra-loopback-without-credentials"] = json!(true),
             Access::Role(role) => operation["x-jettra-role"] = json!(role.as_str()),
         }
-        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        let path = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| json!({}));
         path[route.method.as_str().to_lowercase()] = operation;
     }
     let codes: Vec<&str> = ErrorCode::ALL.iter().map(|c| c.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Probes, metrics, configuration, the page at `/`.
+//! Probes, metrics, configuration.
 
 use std::sync::Arc;
 
@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::raft::ServerState;
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/", Access::Public, [], "a page with the node's name", page),
     route!(GET "/livez", Access::Public, [], "200 while the process serves", livez),
     route!(GET "/readyz", Access::Public, [], "200 when the node can serve requests, else 503; a line a check", readyz),
     route!(GET "/metrics", Access::Machine, [], "Prometheus text", prometheus),
@@ -20,22 +19,6 @@ pub(super) const ROUTES: &[Route] = &[
     route!(GET "/api/config", Access::Role(Role::Admin), [], "the effective configuration, secrets masked", config),
     route!(GET "/api/openapi.json", Access::Public, [], "this API as an OpenAPI document", document),
 ];
-
-async fn page(app: &Arc<App>, _: Request) -> Result<Answer> {
-    let name = escape(&app.cluster.identity().name);
-    let page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>JettraDB {name}</title>\
-         <h1>JettraDB node {name}</h1><p>State: {}. See <a href=\"/api/cluster\">/api/cluster</a>, \
-         <a href=\"/readyz\">/readyz</a> and <a href=\"/api/openapi.json\">/api/openapi.json</a>.</p></html>",
-        app.cluster.role()
-    );
-    Ok(Answer::raw("text/html; charset=utf-8", page.into())
-        .header("content-security-policy", "default-src 'none'; frame-ancestors 'none'"))
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 async fn livez(_: &Arc<App>, _: Request) -> Result<Answer> {
     Ok(Answer::raw("text/plain; charset=utf-8", "ok\n".into()))
