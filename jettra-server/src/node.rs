@@ -68,8 +68,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         hosts,
         config: config.clone(),
         scans: Arc::new(Semaphore::new(SCANS)),
+        live: Arc::default(),
         watches: Watches::new(config.max_connections),
     });
+    tokio::spawn(app.live.clone().run(cluster.clone()));
     let (stop_serving, served) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(server::serve(
         app,

@@ -90,6 +90,7 @@ export function keyed(parent, items, key, make, update) {
     if (element !== wanted) parent.insertBefore(element, wanted);
     place = element;
   }
-  for (const [id, element] of kept) if (!next.has(id)) element.remove();
+  // One that went to another list meanwhile stays there.
+  for (const [id, element] of kept) if (!next.has(id) && element.parentNode === parent) element.remove();
   parent.keyedChildren = next;
 }

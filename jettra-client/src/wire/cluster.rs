@@ -99,6 +99,9 @@ pub struct ClusterView {
     /// The version of the node that answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// How long that node has been running, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_ms: Option<u64>,
     /// What the nodes have agreed to write: one number, raised when all run a version that knows more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_level: Option<u64>,

@@ -4,6 +4,7 @@
 //! - `request`, `answer`: what comes in, parsed once; what goes out
 //! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
 //! - `cluster`, `health`, `databases`, `documents`, `queries`, `sessions`, `system`, `watch`: the areas
+//! - `live`: what the management page watches
 //! - `ui`: the management page's files
 //! - `rpc`: calls from other nodes
 //! - `openapi`: the tables above as the OpenAPI document
@@ -14,6 +15,7 @@ mod databases;
 mod documents;
 mod gate;
 mod health;
+mod live;
 mod openapi;
 mod queries;
 mod request;
@@ -33,6 +35,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
 use self::answer::Answer;
+pub use self::live::Live;
 use self::request::Request;
 pub use self::watch::Watches;
 use crate::auth::{Auth, Role};
@@ -54,6 +57,8 @@ pub struct App {
     pub bodies: Arc<Semaphore>,
     /// Queries that may read a collection at once.
     pub scans: Arc<Semaphore>,
+    /// Those who watch the cluster.
+    pub live: Arc<Live>,
     /// Those who watch changes.
     pub watches: Watches,
     /// Hosts that this node answers to, beside loopback and its own addresses.
@@ -110,6 +115,7 @@ fn routes() -> impl Iterator<Item = &'static Route> {
         databases::ROUTES,
         documents::ROUTES,
         queries::ROUTES,
+        live::ROUTES,
         ui::ROUTES,
         watch::ROUTES,
     ]

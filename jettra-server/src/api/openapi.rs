@@ -3,7 +3,7 @@
 use jettra_client::wire::ErrorCode;
 use serde_json::{Map, Value, json};
 
-use super::{Access, routes, watch};
+use super::{Access, live, routes, watch};
 
 /// The document that `GET /api/openapi.json` answers.
 pub fn document() -> Value {
@@ -20,7 +20,8 @@ pub fn document() -> Value {
             json!({"name": name.trim_end_matches('?'), "in": "query", "required": required, "schema": {"type": "string"}})
         });
         let parameters: Vec<Value> = in_path.chain(in_query).collect();
-        let content_type = if route.path == watch::PATH { "text/event-stream" } else { "application/json" };
+        let content_type =
+            if [watch::PATH, live::PATH].contains(&route.path) { "text/event-stream" } else { "application/json" };
         let mut operation = json!({
             "summary": route.summary,
             "parameters": parameters,

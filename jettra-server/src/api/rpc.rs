@@ -58,6 +58,7 @@ const CALLS: &[&str] = &[
     "digests",
     "report",
     "doctor",
+    "samples",
     "moved",
     "removed",
     "stop",
@@ -278,6 +279,10 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
             let call: Envelope<Value> = parse(&body)?;
             incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
             json_bytes(&cluster.doctor_here().await?)
+        "samples" => {
+            let call: Envelope<Value> = parse(&body)?;
+            incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
+            json_bytes(&cluster.samples.after(call.body.get("after").and_then(Value::as_u64).unwrap_or(0)))
         }
         "moved" => {
             let call: Envelope<Value> = parse(&body)?;

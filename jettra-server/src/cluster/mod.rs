@@ -9,6 +9,7 @@
 //! - `join`: the joining node's side
 //! - `promotion`: how a learner becomes a voter, and broken-off changes are finished
 //! - `roles`: what the leader writes into `_clusternodes`
+//! - `samples`: a quarter of an hour of figures
 //! - `upgrade`: how the feature level is raised
 //! - `journal`: elections and alarms, for the journal
 //! - `digests`, `scrub`: whether members hold the same, and whether the disk holds what was written
@@ -31,6 +32,7 @@ mod report;
 mod roles;
 mod route;
 mod scrub;
+mod samples;
 mod upgrade;
 mod view;
 
@@ -41,6 +43,7 @@ pub use membership::{ClusterCall, ClusterRequest};
 pub use plan::{Quorum, Verdict};
 pub use report::Report;
 pub use route::{Call, Forward, Forwarded, Work};
+pub use samples::Samples;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,6 +125,8 @@ pub struct Cluster {
     reports: report::Reports,
     /// When the doctor saw first what it sees now.
     findings: Mutex<doctor::Memory>,
+    /// What the cluster did in the last quarter of an hour.
+    pub samples: Samples,
 }
 
 impl Cluster {
@@ -160,6 +165,7 @@ impl Cluster {
             stopping: Mutex::default(),
             reports: report::Reports::default(),
             findings: Mutex::default(),
+            samples: Samples::default(),
         }))
     }
 
@@ -187,6 +193,7 @@ impl Cluster {
         tokio::spawn(roles::run(self.clone(), consensus.clone()));
         tokio::spawn(promotion::run(self.clone(), consensus.clone()));
         tokio::spawn(addresses::keep(self.clone(), consensus.clone()));
+        tokio::spawn(samples::run(self.clone(), consensus.clone()));
         tokio::spawn(self.clone().keep_house(consensus.clone()));
         tokio::spawn(journal::run(self.clone(), consensus.clone()));
         tokio::spawn(digests::run(self.clone(), consensus.clone()));

@@ -53,6 +53,7 @@ impl Cluster {
         }
         let identity = self.identity();
         view.node_id = Some(identity.name.clone());
+        view.uptime_ms = u64::try_from(self.samples.uptime().as_millis()).ok();
         view.version = Some(env!("CARGO_PKG_VERSION").to_owned());
         view.cluster_id = identity.membership.map(|m| m.cluster_id);
         let Some(consensus) = self.running() else {
@@ -62,7 +63,7 @@ impl Cluster {
         view.feature_level = Some(consensus.state().feature_level());
         let picture = consensus.picture();
         let docs = self.members()?;
-        let machines = self.machines(&docs).await;
+        let (machines, nodes) = tokio::join!(self.machines(&docs), self.nodes(&consensus, &picture, &docs));
         view.state = Some(role(picture.state));
         if let Some(leader) = self.leader_of(&picture, &docs) {
             (view.leader_id, view.leader_url) = (Some(leader.id.clone()), Some(leader.url.clone()));
@@ -70,7 +71,7 @@ impl Cluster {
         view.term = Some(picture.term);
         view.applied_index = Some(consensus.applied_index());
         view.commit_index = Some(picture.committed.max(consensus.applied_index()));
-        view.nodes = self.nodes(&consensus, &picture, &docs).await;
+        view.nodes = nodes;
         for (node, doc) in view.nodes.iter_mut().zip(&docs) {
             node.metrics = machines.get(&doc.raft_id).cloned();
         }

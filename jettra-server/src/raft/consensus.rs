@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 
 use super::contact::Contact;
+use super::commits::Commits;
 use super::log::LogStore;
 use super::machine::Machine;
 use super::network::Network;
@@ -125,6 +126,7 @@ pub struct Consensus {
     confirmed: ReadGate,
     leased: ReadGate,
     in_flight: Arc<Semaphore>,
+    commits: Arc<Commits>,
     election_max: Duration,
     contact: Contact,
     /// Until then a node with earlier state votes for nobody, not even itself, and serves no lease read.
@@ -211,6 +213,7 @@ impl Consensus {
             confirmed: ReadGate::default(),
             leased: ReadGate::default(),
             in_flight: Arc::new(Semaphore::new((settings.in_flight_bytes / KIB).min(Semaphore::MAX_PERMITS))),
+            commits: Arc::default(),
             election_max: settings.election_max,
             contact: Contact::default(),
             quiet_until: Instant::now() + quiet,
@@ -241,6 +244,11 @@ impl Consensus {
     /// The state in use.
     pub fn state(&self) -> State {
         self.store.state()
+    }
+
+    /// The commands that were committed here.
+    pub fn commits(&self) -> &Commits {
+        &self.commits
     }
 
     /// The log.
@@ -339,11 +347,15 @@ impl Consensus {
         let Ok(_room) = self.in_flight.clone().try_acquire_many_owned(size) else {
             return Err(Error::busy("too many bytes of writes are under way: try again in a moment"));
         };
-        let raft = self.raft.clone();
+        let (raft, commits, began) = (self.raft.clone(), self.commits.clone(), Instant::now());
         // A task of its own: giving up waiting must not drop the write between its steps.
         let write = tokio::spawn(async move {
             let _room = _room;
-            raft.client_write(Proposal(command)).await
+            let written = raft.client_write(Proposal(command)).await;
+            if written.is_ok() {
+                commits.record(began.elapsed());
+            }
+            written
         });
         let Ok(written) = tokio::time::timeout(limit, write).await else {
             return Err(unknown_outcome("no majority confirmed it in time"));

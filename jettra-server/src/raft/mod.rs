@@ -7,9 +7,11 @@
 //! - [`incoming`]: the called side of it
 //! - [`fetch`]: a whole state from another member
 //! - [`offline`]: log and state of a data directory without a node
+//! - `commits`: how many there were, and how long they took
 //! - `consensus`: what the rest of the node sees
 //! - `contact`: why this node was elected
 
+mod commits;
 mod consensus;
 mod contact;
 pub mod fetch;

@@ -1,0 +1,59 @@
+// One line in words: well, or what is wrong, since when, and the next safe step.
+//
+//   verdictPart()    { element, update() }
+
+import { copyButton, fill, h, say, setText, svg } from "../../dom.js";
+import { ago, timeOf } from "../../format.js";
+import { live } from "../../live.js";
+import { verdict, votes } from "./words.js";
+
+const ICONS = {
+  good: "M5 12.5l4.5 4.5L19 7.5",
+  warn: "M12 6v7.5M12 17.25v.5",
+  bad: "M7 7l10 10M17 7L7 17",
+};
+
+export function verdictPart() {
+  const icon = svg("path", { fill: "none", stroke: "currentColor", "stroke-width": 2.6, "stroke-linecap": "round", "stroke-linejoin": "round" });
+  const title = h("p", { class: "verdict-title", id: "verdict" });
+  const text = h("p", { class: "muted", id: "verdict-text" });
+  const findings = h("ol", { class: "findings", id: "findings" });
+  const element = h("section", { class: "panel verdict", "aria-label": "State of the cluster" },
+    svg("svg", { viewBox: "0 0 24 24", class: "verdict-icon", "aria-hidden": "true" }, icon),
+    h("div", { class: "verdict-words" }, title, text, findings));
+  let since = null;
+  let before = null;
+  let shown = "";
+
+  return {
+    element,
+    update() {
+      const own = verdict(live.cluster);
+      const found = live.doctor?.findings ?? [];
+      // The doctor looks every few seconds, the picture is newer: what both say counts most.
+      const kind = own.kind === "bad" ? "bad" : found.length && own.kind === "good" ? "warn" : own.kind;
+      const { voters, active, tolerance } = votes(live.cluster);
+      const line = found.length && own.kind === "good"
+        ? `${found.length === 1 ? "One thing" : `${found.length} things`} to look at: ${active} of ${voters} voters, can lose ${tolerance || "none"}` : own.title;
+      if (before !== own.title) since = before === null ? null : Date.now();
+      if (before !== own.title) say(own.title);
+      before = own.title;
+      element.className = `panel verdict ${kind}`;
+      icon.setAttribute("d", ICONS[kind]);
+      setText(title, line);
+      setText(text, found.length ? "" : [own.text, since && kind !== "good" ? `Since ${timeOf(since)}.` : "", own.next ? `Next: ${own.next}` : ""].filter(Boolean).join(" "));
+      const wanted = JSON.stringify(found);
+      if (wanted === shown) return;
+      shown = wanted;
+      fill(findings, found.map(finding));
+    },
+  };
+}
+
+function finding(f) {
+  const row = (name, value, extra) => (value ? [h("dt", null, name), h("dd", null, value, extra)] : []);
+  const command = /`([^`]+)`/.exec(f.next ?? "")?.[1] ?? /((?:curl|jettra-shell|jettra-server) .+)$/.exec(f.next ?? "")?.[1];
+  return h("li", null,
+    h("p", { class: "finding-what" }, f.what, f.since ? h("span", { class: "muted" }, ` · since ${timeOf(f.since)}, ${ago(f.since)}`) : null),
+    h("dl", null, row("Works", f.works), row("At risk", f.at_risk), row("Next", f.next, command ? copyButton(command) : null)));
+}
