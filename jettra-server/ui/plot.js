@@ -13,7 +13,7 @@ const SPAN_MS = 15 * 60 * 1000;
 const GAP_MS = 6000;
 const LEFT = 52;
 const RIGHT = 10;
-const BETWEEN = 26;
+const BETWEEN = 34;
 const BOTTOM = 20;
 
 export class Plot {
@@ -74,13 +74,13 @@ export class Plot {
     const inner = Math.max(this.#width - LEFT - RIGHT, 50);
     const x = (time) => LEFT + ((time - begin) / SPAN_MS) * inner;
     const parts = [];
-    let top = 18;
+    let top = 24;
     for (const [at, lane] of this.#lanes.entries()) {
       const lines = values[at] ?? [];
       const most = Math.max(lane.floor, ...lines.flat().filter((v) => v !== null && v !== undefined));
       const ticks = nice(most);
       const y = (value) => top + lane.height - (value / ticks.at(-1)) * lane.height;
-      parts.push(svg("text", { x: 0, y: top - 7, class: "axis-name" }, `${lane.name}, ${lane.unit}`));
+      parts.push(svg("text", { x: 0, y: top - 12, class: "axis-name" }, `${lane.name}, ${lane.unit}`));
       for (const tick of ticks) {
         parts.push(svg("line", { x1: LEFT, x2: LEFT + inner, y1: y(tick), y2: y(tick), class: tick === 0 ? "axis" : "grid" }),
           svg("text", { x: LEFT - 6, y: y(tick) + 4, class: "tick end" }, short(tick)));
@@ -119,7 +119,7 @@ export class Plot {
       const wanted = begin + ((this.#pointed - LEFT) / inner) * SPAN_MS;
       at = times.reduce((best, time, n) => (Math.abs(time - wanted) < Math.abs(times[best] - wanted) ? n : best), 0);
       const line = LEFT + ((times[at] - begin) / SPAN_MS) * inner;
-      parts.push(svg("line", { x1: line, x2: line, y1: 18, y2: base, class: "pointer" }));
+      parts.push(svg("line", { x1: line, x2: line, y1: 24, y2: base, class: "pointer" }));
     }
     const told = this.#lanes.flatMap((lane, l) => lane.series.map((series, s) => {
       const value = values[l]?.[s]?.[at];

@@ -41,6 +41,7 @@ export function journalPart() {
     shown += SHOWN;
     update();
   });
+  update();
   return { element, update };
 }
 

@@ -68,20 +68,20 @@ function makeCard() {
   const part = { name: h("span", { class: "card-name" }), chip: h("span", { class: "chip" }), here: h("span", { class: "muted small-text" }),
     about: h("p", { class: "card-about muted small-text" }), lag: h("dd"), contact: h("dd"), meters: {} };
   const meters = METERS.map(([key, label]) => {
-    const bar = svg("rect", { height: 6, rx: 3, class: "bar" });
+    const bar = svg("rect", { height: 6, class: "bar" });
     const value = h("span", { class: "meter-value" });
     part.meters[key] = { bar, value };
     return h("div", { class: "meter" }, h("span", null, label),
-      svg("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("rect", { width: 100, height: 6, rx: 3, class: "track" }), bar), value);
+      svg("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("rect", { width: 100, height: 6, class: "track" }), bar), value);
   });
   const element = h("li", { class: "card" }, h("div", { class: "row spread" }, part.name, part.chip), part.about,
     h("dl", { class: "card-facts" }, h("dt", null, "Lag"), part.lag, h("dt", null, "Last contact"), part.contact), meters);
-  element.part = part;
+  element.pieces = part;
   return element;
 }
 
 function updateCard(element, node, isHere) {
-  const { part } = element;
+  const { pieces: part } = element;
   const { word, kind, text } = standing(node);
   element.dataset.node = node.id;
   element.className = `card ${kind}`;

@@ -36,12 +36,12 @@ function makeRow(node) {
   const row = h("tr", { data: { node: node.id } }, part.id, h("td", { "data-label": "URL", class: "peer-url" }, part.url), part.role,
     h("td", { "data-label": "Status" }, part.status), part.lag, part.contact,
     h("td", { "data-label": "" }, h("div", { class: "row peer-actions" }, Object.values(part.buttons))));
-  row.part = part;
+  row.pieces = part;
   return row;
 }
 
 function updateRow(row, node) {
-  const { part } = row;
+  const { pieces: part } = row;
   setText(part.id, node.id === live.cluster.nodeId ? `${node.id} (this node)` : node.id);
   part.id.title = node.description ?? "";
   setText(part.url, node.url);

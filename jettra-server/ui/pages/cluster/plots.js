@@ -18,7 +18,7 @@ export function plotsPart() {
   });
   const lag = new Plot({
     label: "Replication lag of each peer over the last 15 minutes",
-    lanes: [{ name: "Lag", unit: "entries", height: 198, floor: 10, series: [] }],
+    lanes: [{ name: "Lag", unit: "entries", height: 206, floor: 10, series: [] }],
   });
   const panel = (id, title, plot) => h("section", { class: "panel", "aria-labelledby": id }, h("div", { class: "panel-head" }, h("h2", { id }, title)), plot.element);
   // A name keeps its colour while the page is open, whoever comes and goes.
