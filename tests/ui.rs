@@ -20,9 +20,8 @@ use serde_json::{Value, json};
 async fn three_and(extra: usize) -> Cluster {
     let mut cluster = Cluster::unregistered(|number| {
         let id = format!("node{number}");
-        (number <= 3 + extra).then(|| {
-            json!({ "Host": "127.0.0.1", "distributed": true, "NodeID": id, "Bootstrap": number == 1 })
-        })
+        (number <= 3 + extra)
+            .then(|| json!({ "Host": "127.0.0.1", "distributed": true, "NodeID": id, "Bootstrap": number == 1 }))
     })
     .await;
     for node in &mut cluster.nodes[..3] {
@@ -83,7 +82,8 @@ async fn files_are_served_with_tags_types_and_a_strict_policy() {
 
 /// Reads a stream of events until `wanted` says that it has what it wants.
 async fn events_until(node: &Node, mut wanted: impl FnMut(&str, &Value) -> bool) {
-    let answer = Http::new(30 * SECOND).request(Method::GET, &format!("{}/api/cluster/stream", node.url())).send().await;
+    let answer =
+        Http::new(30 * SECOND).request(Method::GET, &format!("{}/api/cluster/stream", node.url())).send().await;
     let answer = answer.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
@@ -249,7 +249,8 @@ async fn the_page_shows_the_apis_figures_and_turns_with_the_cluster() {
     // A write is on the page in under a second or two, however busy the machine is.
     let index = cluster.nodes[0].post("/api/doc?db=shop&col=orders", "{}").await.number("x-jettra-index");
     eventually(5 * SECOND, "the index is on the page", async || {
-        let shown: u64 = browser.text("#self-applied").await?.replace('\u{202f}', "").parse().map_err(|e| format!("{e}"))?;
+        let shown: u64 =
+            browser.text("#self-applied").await?.replace('\u{202f}', "").parse().map_err(|e| format!("{e}"))?;
         if shown >= index { Ok(()) } else { Err(shown.to_string()) }
     })
     .await;

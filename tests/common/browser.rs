@@ -168,7 +168,9 @@ impl Browser {
         eventually(LIMIT, &format!("the button {label:?} in {css} can be pressed"), async || {
             let found = self.client.execute(script, vec![css.into(), label.into()]).await;
             let found = found.map_err(|error| error.to_string())?;
-            let element = serde_json::from_value(found.clone()).map_err(|_| format!("there are: {found}"))?;
+            // WebDriver's name for "a reference to an element follows".
+            let element = found["element-6066-11e4-a52e-4f735466cecf"].as_str();
+            let element = element.ok_or_else(|| format!("there are: {found}"))?.to_owned().into();
             let button = fantoccini::elements::Element::from_element_id(self.client.clone(), element);
             if !button.is_enabled().await.map_err(|error| error.to_string())? {
                 return Err("it is disabled".to_owned());

@@ -2,23 +2,25 @@
 //!
 //! One task a node looks, and only while somebody reads; what it sees stands in cells that hold the newest state and no
 //! more. A reader that is slow misses states in between, never the newest; one that takes nothing is cut off.
+//! The figures come from [`crate::cluster::Samples`], which every node keeps at all times.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use jettra_client::wire::ClusterView;
-use serde::Serialize;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use jettra_client::wire::{ClusterView, Diagnosis};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::request::Request;
 use super::{Access, App, Route, route};
 use crate::auth::Role;
-use crate::cluster::{Cluster, Stop};
+use crate::cluster::{Cluster, EventQuery, Stop};
 use crate::error::{Error, Result};
+use crate::storage::Order;
 
 /// Where the stream is.
 pub(super) const PATH: &str = "/api/cluster/stream";
@@ -35,6 +37,12 @@ const LOOK: Duration = Duration::from_millis(250);
 const REST: Duration = Duration::from_millis(50);
 /// What moves all the time, such as indexes and the machines' figures, is told so often.
 const FIGURES: Duration = Duration::from_millis(750);
+/// Between two looks at the journal.
+const READ_JOURNAL: Duration = Duration::from_millis(500);
+/// Events of the journal that a reader gets at the start, and that are kept for those who read on.
+const JOURNAL: usize = 200;
+/// Between two questions to the doctor.
+const EXAMINE: Duration = Duration::from_secs(2);
 /// A reader that takes nothing for so long is cut off.
 const IDLE: Duration = Duration::from_secs(10);
 /// So often it is looked whether the user still may read.
@@ -43,15 +51,22 @@ const RIGHTS: Duration = Duration::from_secs(1);
 /// What all readers of a node share.
 pub struct Live {
     room: Arc<Semaphore>,
-    wanted: Notify,
+    /// Counts those who came, so that those who look wake up.
+    arrivals: watch::Sender<u64>,
     /// The event `cluster`, written out; empty before the first look.
     cluster: watch::Sender<Bytes>,
+    /// The event `doctor`, likewise.
+    doctor: watch::Sender<Bytes>,
+    /// The newest events of the journal, oldest first, with their revisions.
+    journal: watch::Sender<Arc<Vec<(u64, Bytes)>>>,
 }
 
 impl Default for Live {
     fn default() -> Self {
         let room = Arc::new(Semaphore::new(READERS));
-        Live { room, wanted: Notify::new(), cluster: watch::Sender::new(Bytes::new()) }
+        let empty = || watch::Sender::new(Bytes::new());
+        let (arrivals, journal) = (watch::Sender::new(0), watch::Sender::new(Arc::default()));
+        Live { room, arrivals, cluster: empty(), doctor: empty(), journal }
     }
 }
 
@@ -59,30 +74,90 @@ impl Live {
     /// Looks at the cluster while somebody reads, until the node stops.
     pub async fn run(self: Arc<Self>, cluster: Arc<Cluster>) {
         let mut stop = cluster.stopped();
-        let look = async {
-            let mut last: Option<(ClusterView, Instant)> = None;
-            loop {
-                if self.cluster.receiver_count() == 0 {
-                    // What was seen is old by the time that somebody comes.
-                    self.cluster.send_replace(Bytes::new());
-                    last = None;
-                    self.wanted.notified().await;
-                }
-                match cluster.view().await {
-                    Ok(view) => self.tell(view, &mut last),
-                    Err(e) => tracing::debug!(error = %e, "no picture of the cluster"),
-                }
-                tokio::time::sleep(REST).await;
-                match cluster.running() {
-                    Some(consensus) => consensus.changed(LOOK - REST).await,
-                    None => tokio::time::sleep(LOOK - REST).await,
-                }
-            }
-        };
         tokio::select! {
-            () = look => {}
+            () = self.look(&cluster) => {}
+            () = self.read_journal(&cluster) => {}
+            () = self.examine(&cluster) => {}
             _ = stop.wait_for(|stop| *stop != Stop::Running) => {}
         }
+    }
+
+    /// Whether somebody reads; else waits until somebody does, and says that nobody did.
+    async fn is_read(&self, arrivals: &mut watch::Receiver<u64>) -> bool {
+        arrivals.mark_unchanged();
+        if self.cluster.receiver_count() > 0 {
+            return true;
+        }
+        // The sender lives as long as this.
+        arrivals.changed().await.ok();
+        false
+    }
+
+    async fn look(&self, cluster: &Arc<Cluster>) {
+        let mut arrivals = self.arrivals.subscribe();
+        let mut last: Option<(ClusterView, Instant)> = None;
+        loop {
+            if !self.is_read(&mut arrivals).await {
+                last = None;
+            }
+            match cluster.view().await {
+                Ok(view) => self.tell(view, &mut last),
+                Err(e) => tracing::debug!(error = %e, "no picture of the cluster"),
+            }
+            tokio::time::sleep(REST).await;
+            match cluster.running() {
+                Some(consensus) => consensus.changed(LOOK - REST).await,
+                None => tokio::time::sleep(LOOK - REST).await,
+            }
+        }
+    }
+
+    async fn examine(&self, cluster: &Arc<Cluster>) {
+        let mut arrivals = self.arrivals.subscribe();
+        let mut last: Option<Diagnosis> = None;
+        loop {
+            if !self.is_read(&mut arrivals).await {
+                last = None;
+            }
+            let diagnosis = cluster.doctor().await;
+            if last.as_ref() != Some(&diagnosis) {
+                self.doctor.send_replace(event("doctor", &diagnosis));
+                last = Some(diagnosis);
+            }
+            tokio::time::sleep(EXAMINE).await;
+        }
+    }
+
+    async fn read_journal(&self, cluster: &Arc<Cluster>) {
+        let mut arrivals = self.arrivals.subscribe();
+        loop {
+            if !self.is_read(&mut arrivals).await {
+                self.journal.send_replace(Arc::default());
+            }
+            let after = self.journal.borrow().last().map_or(0, |(rev, _)| *rev);
+            let order = if after == 0 { Order::Descending } else { Order::Ascending };
+            match cluster.events(EventQuery { after, order, offset: 0, limit: JOURNAL }).await {
+                Ok(fresh) if !fresh.is_empty() => self.note(fresh, after == 0),
+                Ok(_) => {}
+                Err(e) => tracing::debug!(error = %e, "the journal cannot be read"),
+            }
+            tokio::time::sleep(READ_JOURNAL).await;
+        }
+    }
+
+    fn note(&self, mut fresh: Vec<Bytes>, newest_first: bool) {
+        #[derive(Deserialize)]
+        struct Event {
+            rev: u64,
+        }
+        if newest_first {
+            fresh.reverse();
+        }
+        let fresh = fresh.into_iter().filter_map(|text| Some((serde_json::from_slice::<Event>(&text).ok()?.rev, text)));
+        self.journal.send_modify(|journal| {
+            let all = journal.iter().cloned().chain(fresh).collect::<Vec<_>>();
+            *journal = Arc::new(all[all.len().saturating_sub(JOURNAL)..].to_vec());
+        });
     }
 
     fn tell(&self, view: ClusterView, last: &mut Option<(ClusterView, Instant)>) {
@@ -117,10 +192,12 @@ async fn stream(app: &Arc<App>, request: Request) -> Result<Answer> {
         app: app.clone(),
         cluster: app.live.cluster.subscribe(),
         samples: app.cluster.samples.subscribe(),
+        doctor: app.live.doctor.subscribe(),
+        journal: app.live.journal.subscribe(),
         out,
         _room: room,
     };
-    app.live.wanted.notify_one();
+    app.live.arrivals.send_modify(|n| *n += 1);
     tokio::spawn(reader.run());
     let pieces = futures_util::stream::unfold(pieces, |mut pieces: mpsc::Receiver<Bytes>| async move {
         Some((Ok::<_, std::io::Error>(pieces.recv().await?), pieces))
@@ -134,6 +211,8 @@ struct Reader {
     user: String,
     cluster: watch::Receiver<Bytes>,
     samples: watch::Receiver<u64>,
+    doctor: watch::Receiver<Bytes>,
+    journal: watch::Receiver<Arc<Vec<(u64, Bytes)>>>,
     out: mpsc::Sender<Bytes>,
     _room: OwnedSemaphorePermit,
 }
@@ -161,6 +240,9 @@ impl Reader {
             return End;
         }
         self.cluster.mark_changed();
+        self.doctor.mark_changed();
+        self.journal.mark_changed();
+        let mut journalled = 0;
         let mut check = tokio::time::interval(RIGHTS);
         loop {
             let told = tokio::select! {
@@ -178,6 +260,16 @@ impl Reader {
                         }
                     }
                     told
+                }
+                Ok(()) = self.doctor.changed() => {
+                    let diagnosis = self.doctor.borrow_and_update().clone();
+                    if diagnosis.is_empty() { Ok(()) } else { self.put(diagnosis).await }
+                }
+                Ok(()) = self.journal.changed() => {
+                    let journal = self.journal.borrow_and_update().clone();
+                    let fresh: Vec<_> = journal.iter().filter(|(rev, _)| *rev > journalled).map(|(_, text)| text).collect();
+                    journalled = journal.last().map_or(journalled, |(rev, _)| *rev);
+                    if fresh.is_empty() { Ok(()) } else { self.put(events(&fresh)).await }
                 }
                 _ = check.tick() => if self.rights() == rights { Ok(()) } else { Err(End) },
                 else => Err(End),
@@ -207,6 +299,19 @@ fn event(kind: &str, data: &impl Serialize) -> Bytes {
     format!("event: {kind}\ndata: {data}\n\n").into()
 }
 
+/// The event `events`: entries of the journal, which are JSON already.
+fn events(entries: &[&Bytes]) -> Bytes {
+    let mut out = b"event: events\ndata: [".to_vec();
+    for (n, entry) in entries.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(entry);
+    }
+    out.extend_from_slice(b"]\n\n");
+    out.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,5 +336,15 @@ mod tests {
         last = last.map(|(view, at)| (view, at - FIGURES));
         live.tell(view(2, 4), &mut last);
         assert!(told(&live).contains("\"appliedIndex\":4"), "{}", told(&live));
+    }
+    #[test]
+    fn the_journal_is_told_in_order_and_bounded() {
+        let live = Live::default();
+        let entry = |rev: u64| Bytes::from(format!("{{\"rev\":{rev}}}"));
+        live.note((1..=3).rev().map(entry).collect(), true);
+        live.note((4..=JOURNAL as u64 + 1).map(entry).collect(), false);
+        let journal = live.journal.borrow().clone();
+        assert_eq!((journal.len(), journal[0].0, journal[JOURNAL - 1].0), (JOURNAL, 2, JOURNAL as u64 + 1));
+        assert_eq!(events(&[&entry(1), &entry(2)]), "event: events\ndata: [{\"rev\":1},{\"rev\":2}]\n\n");
     }
 }

@@ -279,6 +279,7 @@ async fn answer_call(app: &Arc<App>, name: &str, body: Bytes, caller: Caller) ->
             let call: Envelope<Value> = parse(&body)?;
             incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;
             json_bytes(&cluster.doctor_here().await?)
+        }
         "samples" => {
             let call: Envelope<Value> = parse(&body)?;
             incoming::check(&*cluster.consensus()?, &call, caller.member()?)?;

@@ -31,8 +31,8 @@ mod register;
 mod report;
 mod roles;
 mod route;
-mod scrub;
 mod samples;
+mod scrub;
 mod upgrade;
 mod view;
 

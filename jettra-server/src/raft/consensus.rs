@@ -16,8 +16,8 @@ use openraft::{ChangeMembers, ReadPolicy, ServerState, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 
-use super::contact::Contact;
 use super::commits::Commits;
+use super::contact::Contact;
 use super::log::LogStore;
 use super::machine::Machine;
 use super::network::Network;
