@@ -381,3 +381,88 @@ async fn nodes_are_added_stopped_and_removed_through_the_page() {
     cluster.nodes[second].post("/api/doc?db=shop&col=orders", "{}").await.ok();
     no_complaints(&browser).await;
 }
+
+/// Pictures of each page in `target/screenshots`: light and dark, 1280 and 375 wide.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "makes pictures for people to look at: run it with --ignored"]
+async fn screenshots() {
+    let mut cluster = three_and(1).await;
+    let follower = cluster.followers().await[0];
+    let Some(browser) = Browser::open(&cluster.nodes[follower].url()).await else { return };
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("screenshots");
+    let pictures = async |name: &str, whole: bool| {
+        for (colours, width, height) in
+            [("light", 1280, 900), ("dark", 1280, 900), ("light", 375, 812), ("dark", 375, 812)]
+        {
+            browser.view(width, height, colours).await;
+            // One more picture of the node's, laid out in this width.
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+            assert_eq!(browser.run(overflow).await, 0, "{name} is wider than {width}");
+            browser.screenshot(&dir.join(format!("{name}-{colours}-{width}.png")), whole).await;
+        }
+        browser.view(1280, 900, "light").await;
+    };
+    browser.shows("#verdict", "Healthy").await;
+    pictures("protected-mode", false).await;
+    browser.press("#protected", "Set a password").await;
+    pictures("set-password", false).await;
+    browser.fill("#new-password", "secret").await;
+    browser.fill("#new-password-again", "secret").await;
+    browser.press("dialog", "Set the password").await;
+    browser.is_gone("dialog").await;
+    for node in &mut cluster.nodes {
+        node.authorize("Basic YWRtaW46c2VjcmV0");
+    }
+
+    // A minute and a half of a shop at work.
+    let began = Instant::now();
+    let mut number = 0.0f64;
+    while began.elapsed() < 95 * SECOND {
+        let wave = (began.elapsed().as_secs_f64() / 9.0).sin() + (number / 40.0).cos() / 3.0;
+        let order = json!({ "customer": number, "paid": true });
+        let writes = (0..2).map(|_| cluster.nodes[0].post("/api/doc?db=shop&col=orders", &order));
+        futures_util::future::join_all(writes).await;
+        tokio::time::sleep(Duration::from_millis((70.0 + 50.0 * wave) as u64)).await;
+        number += 1.0;
+    }
+    browser.shows("#journal", "votes").await;
+    pictures("cluster", true).await;
+
+    browser.press("main", "Add a node").await;
+    browser.fill("#add-url", &cluster.nodes[3].url()).await;
+    browser.fill("#add-description", "rack 4").await;
+    browser.press("dialog", "Check").await;
+    browser.shows("dialog .plan", "Allowed").await;
+    pictures("add-node", false).await;
+    browser.press("dialog", "Cancel").await;
+
+    let silent = (0..3).find(|place| *place != follower).unwrap();
+    cluster.nodes[silent].kill();
+    browser.shows("#findings", "silent").await;
+    browser.shows(&format!(".card[data-node={}]", cluster.nodes[silent].id), "silent").await;
+    pictures("silent", true).await;
+    browser.click(&format!("button[aria-label='Stop {}']", cluster.nodes[follower].id)).await;
+    browser.shows("dialog .plan", "Refused").await;
+    pictures("stop-refused", false).await;
+    browser.press("dialog", "Cancel").await;
+
+    cluster.nodes[follower].kill();
+    browser.shows("#lost", "does not answer").await;
+    pictures("lost", false).await;
+    cluster.nodes[follower].restart().await;
+    browser.is_gone("#lost").await;
+    browser.press("header", "Sign out").await;
+    browser.shows("main", "Password").await;
+    pictures("sign-in", false).await;
+
+    // A node that nobody has registered, and one that stands alone.
+    browser.goto(&cluster.nodes[3].url()).await;
+    browser.shows("#verdict", "waits to be registered").await;
+    pictures("waiting", true).await;
+    let alone = Node::standalone(json!({ "NodeID": "alone" })).await;
+    browser.goto(&alone.url()).await;
+    browser.shows("#verdict", "Standalone").await;
+    pictures("standalone", true).await;
+    println!("the pictures are in {}", dir.display());
+}

@@ -6,7 +6,7 @@
 //   button(label, onclick, kind)               kind: "primary" | "danger" | "ghost"
 //   failure(error)                             an element that shows an ApiError
 
-import { fill, h, setText } from "./dom.js";
+import { fill, h, setText, withCommand } from "./dom.js";
 
 let count = 0;
 
@@ -70,5 +70,5 @@ export async function prompt({ title, text, label, value = "", confirm: name = "
 
 export function failure(error) {
   return h("div", { class: "callout bad", role: "alert" },
-    h("p", null, error.message), error.details?.next ? h("p", null, "Next: ", h("code", null, error.details.next)) : null);
+    h("p", null, error.message), error.details?.next ? h("p", null, h("strong", null, "Next: "), withCommand(error.details.next)) : null);
 }

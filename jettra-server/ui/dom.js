@@ -7,6 +7,7 @@
 //   setClass(element, name, on)
 //   say(text)                       tells it to screen readers
 //   copyButton(text, label)         a button that puts text on the clipboard
+//   withCommand(sentence)           the same, with the command that is in it as code to copy
 //   keyed(parent, items, key, make, update)   a list whose elements stay the same ones while their items change
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -75,6 +76,13 @@ export function copyButton(text, label = "Copy") {
     setTimeout(() => setText(button, label), 1500);
   });
   return button;
+}
+
+export function withCommand(sentence) {
+  const found = /(?:jettra-shell|curl) .*["']/.exec(sentence ?? "");
+  if (!found) return [sentence];
+  const [command] = found;
+  return [sentence.slice(0, found.index), h("code", null, command), " ", copyButton(command), sentence.slice(found.index + command.length)];
 }
 
 export function keyed(parent, items, key, make, update) {

@@ -11,7 +11,7 @@ import { live } from "./live.js";
 export function protectedNotice() {
   const notice = h("section", { class: "notice warn", "aria-label": "Protected mode", id: "protected" },
     h("p", null, h("strong", null, "Protected mode. "),
-      "No administrator has a password yet: whoever is on this machine may do everything, and every other machine is refused."),
+      "No administrator has a password yet: on this machine everybody may do everything, other machines are refused."),
     button("Set a password", setPassword));
   const turn = () => { notice.hidden = session.mode !== "protected"; };
   session.addEventListener("change", turn);

@@ -1,4 +1,5 @@
-// Lines over the last 15 minutes, drawn as SVG: a lane for each quantity, one time axis for all of them.
+// Lines over the last 15 minutes, drawn as SVG: a lane for each quantity, one time axis for all of them. Where there
+// are figures of less time, it is 5 or 2 minutes.
 //
 //   const plot = new Plot({ label, lanes: [{ name, unit, height, floor, series: [{ name, colour, dashed, fill }] }] })
 //   plot.element;  plot.draw(times, lanes)   times: ms, oldest first; lanes[i][j][k]: number or null
@@ -9,7 +10,12 @@
 import { fill, h, svg } from "./dom.js";
 import { short, timeOf } from "./format.js";
 
-const SPAN_MS = 15 * 60 * 1000;
+// How much is shown, and where the axis has its marks; fewer where it is narrow. Seconds.
+const SPANS = [
+  { span: 120, marks: [120, 90, 60, 30, 0], few: [120, 60, 0] },
+  { span: 300, marks: [300, 240, 180, 120, 60, 0], few: [300, 180, 60, 0] },
+  { span: 900, marks: [900, 720, 540, 360, 180, 0], few: [900, 600, 300, 0] },
+];
 const GAP_MS = 6000;
 const LEFT = 52;
 const RIGHT = 10;
@@ -70,9 +76,10 @@ export class Plot {
   #paint() {
     const { times = [], values = [] } = this.#drawn ?? {};
     const end = times.at(-1) ?? Date.now();
-    const begin = end - SPAN_MS;
+    const { span, marks, few } = SPANS.find((s) => end - (times[0] ?? end) <= s.span * 1000) ?? SPANS.at(-1);
+    const begin = end - span * 1000;
     const inner = Math.max(this.#width - LEFT - RIGHT, 50);
-    const x = (time) => LEFT + ((time - begin) / SPAN_MS) * inner;
+    const x = (time) => LEFT + ((time - begin) / (end - begin)) * inner;
     const parts = [];
     let top = 24;
     for (const [at, lane] of this.#lanes.entries()) {
@@ -100,25 +107,25 @@ export class Plot {
       top += lane.height + BETWEEN;
     }
     const base = top - BETWEEN;
-    const minutes = this.#width < 420 ? [15, 10, 5, 0] : [15, 12, 9, 6, 3, 0];
-    for (const back of minutes) {
-      const at = x(end - back * 60_000);
+    for (const back of this.#width < 420 ? few : marks) {
+      const at = x(end - back * 1000);
+      const label = back === 0 ? "now" : back % 60 ? `−${back} s` : `−${back / 60} min`;
       parts.push(svg("line", { x1: at, x2: at, y1: base, y2: base + 4, class: "axis" }),
-        svg("text", { x: at, y: base + 16, class: back === 0 ? "tick end" : back === 15 ? "tick" : "tick middle" }, back === 0 ? "now" : `−${back} min`));
+        svg("text", { x: at, y: base + 16, class: back === 0 ? "tick end" : back === span ? "tick" : "tick middle" }, label));
     }
-    this.#read(times, values, begin, inner, base, parts);
+    this.#read(times, values, x, base, parts);
     this.#svg.setAttribute("viewBox", `0 0 ${this.#width} ${base + BOTTOM}`);
     this.#svg.setAttribute("height", base + BOTTOM);
     fill(this.#svg, parts);
   }
 
   // The values under the pointer, else the newest ones, in words.
-  #read(times, values, begin, inner, base, parts) {
+  #read(times, values, x, base, parts) {
     let at = times.length - 1;
     if (this.#pointed !== null && times.length > 0) {
-      const wanted = begin + ((this.#pointed - LEFT) / inner) * SPAN_MS;
-      at = times.reduce((best, time, n) => (Math.abs(time - wanted) < Math.abs(times[best] - wanted) ? n : best), 0);
-      const line = LEFT + ((times[at] - begin) / SPAN_MS) * inner;
+      const far = (time) => Math.abs(x(time) - this.#pointed);
+      at = times.reduce((best, time, n) => (far(time) < far(times[best]) ? n : best), 0);
+      const line = x(times[at]);
       parts.push(svg("line", { x1: line, x2: line, y1: 24, y2: base, class: "pointer" }));
     }
     const told = this.#lanes.flatMap((lane, l) => lane.series.map((series, s) => {

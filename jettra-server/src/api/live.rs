@@ -82,12 +82,13 @@ impl Live {
         }
     }
 
-    /// Whether somebody reads; else waits until somebody does, and says that nobody did.
-    async fn is_read(&self, arrivals: &mut watch::Receiver<u64>) -> bool {
+    /// Whether somebody reads; else forgets what is old by the time that somebody does, waits for that, and says so.
+    async fn is_read(&self, arrivals: &mut watch::Receiver<u64>, forget: impl Fn()) -> bool {
         arrivals.mark_unchanged();
         if self.cluster.receiver_count() > 0 {
             return true;
         }
+        forget();
         // The sender lives as long as this.
         arrivals.changed().await.ok();
         false
@@ -97,7 +98,7 @@ impl Live {
         let mut arrivals = self.arrivals.subscribe();
         let mut last: Option<(ClusterView, Instant)> = None;
         loop {
-            if !self.is_read(&mut arrivals).await {
+            if !self.is_read(&mut arrivals, || drop(self.cluster.send_replace(Bytes::new()))).await {
                 last = None;
             }
             match cluster.view().await {
@@ -116,7 +117,7 @@ impl Live {
         let mut arrivals = self.arrivals.subscribe();
         let mut last: Option<Diagnosis> = None;
         loop {
-            if !self.is_read(&mut arrivals).await {
+            if !self.is_read(&mut arrivals, || drop(self.doctor.send_replace(Bytes::new()))).await {
                 last = None;
             }
             let diagnosis = cluster.doctor().await;
@@ -131,9 +132,7 @@ impl Live {
     async fn read_journal(&self, cluster: &Arc<Cluster>) {
         let mut arrivals = self.arrivals.subscribe();
         loop {
-            if !self.is_read(&mut arrivals).await {
-                self.journal.send_replace(Arc::default());
-            }
+            self.is_read(&mut arrivals, || drop(self.journal.send_replace(Arc::default()))).await;
             let after = self.journal.borrow().last().map_or(0, |(rev, _)| *rev);
             let order = if after == 0 { Order::Descending } else { Order::Ascending };
             match cluster.events(EventQuery { after, order, offset: 0, limit: JOURNAL }).await {

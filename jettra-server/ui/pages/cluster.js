@@ -19,7 +19,8 @@ import { selfPart } from "./cluster/self.js";
 import { verdictPart } from "./cluster/verdict.js";
 
 export function clusterPage(main) {
-  const [verdict, self, map, peers, plots, journal] = [verdictPart, selfPart, mapPart, peersPart, plotsPart, journalPart].map((part) => part());
+  const all = [verdictPart, selfPart, mapPart, peersPart, plotsPart, journalPart].map((part) => part());
+  const [verdict, self, map, peers, plots, journal] = all;
   const waiting = h("p", { class: "empty" }, h("span", { class: "spinner" }), " Asking the node for its cluster …");
   const members = h("div", { class: "stack" }, peers.element, plots.element, journal.element);
   const whole = h("div", { class: "stack", hidden: true }, h("h1", { class: "visually-hidden" }, "Cluster"), verdict.element,
@@ -30,12 +31,13 @@ export function clusterPage(main) {
   const on = (event, parts) => {
     const update = () => {
       if (!live.cluster) return;
+      const isFirst = whole.hidden;
       waiting.hidden = true;
       whole.hidden = false;
       // A node that belongs to no cluster has itself to show, and its figures.
       const isMember = (live.cluster.nodes ?? []).length > 0;
       map.element.hidden = peers.element.hidden = journal.element.hidden = !isMember;
-      for (const part of parts) part.update();
+      for (const part of isFirst ? all : parts) part.update();
     };
     live.addEventListener(event, update, { signal: listeners.signal });
     update();
@@ -47,6 +49,6 @@ export function clusterPage(main) {
   on("connection", [verdict]);
   return () => {
     listeners.abort();
-    for (const part of [verdict, self, map, peers, plots, journal]) part.leave?.();
+    for (const part of all) part.leave?.();
   };
 }

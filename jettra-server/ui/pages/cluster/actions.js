@@ -7,7 +7,7 @@
 
 import { api, session } from "../../api.js";
 import { button, failure, openDialog } from "../../dialog.js";
-import { copyButton, fill, h, say, setText } from "../../dom.js";
+import { copyButton, fill, h, say, setText, withCommand } from "../../dom.js";
 import { count } from "../../format.js";
 import { live } from "../../live.js";
 
@@ -187,7 +187,7 @@ function planned({ allowed, before, after, reason, next }) {
         h("td", { class: `number ${after[key] === before[key] ? "" : "changed"}` }, after[key]))))) : null,
     h("div", { class: `callout ${allowed ? (after && before && after.failureTolerance < before.failureTolerance ? "warn" : "good") : "bad"}` },
       h("p", null, h("strong", null, allowed ? "Allowed: " : "Refused: "), reason),
-      next ? h("p", null, h("strong", null, "Next: "), next) : null),
+      next ? h("p", null, h("strong", null, "Next: "), withCommand(next)) : null),
   ];
 }
 

@@ -2,8 +2,8 @@
 //
 //   verdictPart()    { element, update() }
 
-import { copyButton, fill, h, say, setText, svg } from "../../dom.js";
-import { ago, timeOf } from "../../format.js";
+import { fill, h, keyed, say, setText, svg, withCommand } from "../../dom.js";
+import { timeOf } from "../../format.js";
 import { live } from "../../live.js";
 import { verdict, votes } from "./words.js";
 
@@ -23,7 +23,6 @@ export function verdictPart() {
     h("div", { class: "verdict-words" }, title, text, findings));
   let since = null;
   let before = null;
-  let shown = "";
 
   return {
     element,
@@ -42,18 +41,27 @@ export function verdictPart() {
       icon.setAttribute("d", ICONS[kind]);
       setText(title, line);
       setText(text, found.length ? "" : [own.text, since && kind !== "good" ? `Since ${timeOf(since)}.` : "", own.next ? `Next: ${own.next}` : ""].filter(Boolean).join(" "));
-      const wanted = JSON.stringify(found);
-      if (wanted === shown) return;
-      shown = wanted;
-      fill(findings, found.map(finding));
+      // A sentence that counts seconds is still the same finding, and keeps its focus.
+      keyed(findings, found, (f) => `${f.since}/${f.what.replace(/\d+/g, "")}`, makeFinding, updateFinding);
     },
   };
 }
 
-function finding(f) {
-  const row = (name, value, extra) => (value ? [h("dt", null, name), h("dd", null, value, extra)] : []);
-  const command = /`([^`]+)`/.exec(f.next ?? "")?.[1] ?? /((?:curl|jettra-shell|jettra-server) .+)$/.exec(f.next ?? "")?.[1];
-  return h("li", null,
-    h("p", { class: "finding-what" }, f.what, f.since ? h("span", { class: "muted" }, ` · since ${timeOf(f.since)}, ${ago(f.since)}`) : null),
-    h("dl", null, row("Works", f.works), row("At risk", f.at_risk), row("Next", f.next, command ? copyButton(command) : null)));
+function makeFinding() {
+  const pieces = { what: h("span"), since: h("span", { class: "muted" }), works: h("dd"), risk: h("dd"), next: h("dd") };
+  const item = h("li", null, h("p", { class: "finding-what" }, pieces.what, pieces.since),
+    h("dl", null, h("dt", null, "Works"), pieces.works, h("dt", null, "At risk"), pieces.risk, h("dt", null, "Next"), pieces.next));
+  item.pieces = pieces;
+  return item;
+}
+
+function updateFinding({ pieces }, f) {
+  setText(pieces.what, f.what);
+  setText(pieces.since, f.since ? ` · since ${timeOf(f.since)}` : "");
+  setText(pieces.works, f.works);
+  setText(pieces.risk, f.at_risk);
+  if (pieces.next.dataset.text !== f.next) {
+    pieces.next.dataset.text = f.next;
+    fill(pieces.next, withCommand(f.next));
+  }
 }
