@@ -395,7 +395,7 @@ async fn screenshots() {
             [("light", 1280, 900), ("dark", 1280, 900), ("light", 375, 812), ("dark", 375, 812)]
         {
             browser.view(width, height, colours).await;
-            // One more picture of the node's, laid out in this width.
+            // Plots are drawn anew for each width, and the node tells its figures each 750 ms.
             tokio::time::sleep(Duration::from_millis(900)).await;
             let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
             assert_eq!(browser.run(overflow).await, 0, "{name} is wider than {width}");
@@ -428,6 +428,9 @@ async fn screenshots() {
     }
     browser.shows("#journal", "votes").await;
     pictures("cluster", true).await;
+    browser.view(1280, 1230, "light").await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    browser.screenshot(&dir.join("readme.png"), false).await;
 
     browser.press("main", "Add a node").await;
     browser.fill("#add-url", &cluster.nodes[3].url()).await;

@@ -9,7 +9,7 @@
 //   plots      15 minutes of figures
 //   journal    what happened, newest first
 
-import { fill, h } from "../dom.js";
+import { fill, h, setClass } from "../dom.js";
 import { live } from "../live.js";
 import { journalPart } from "./cluster/journal.js";
 import { mapPart } from "./cluster/map.js";
@@ -21,10 +21,11 @@ import { verdictPart } from "./cluster/verdict.js";
 export function clusterPage(main) {
   const all = [verdictPart, selfPart, mapPart, peersPart, plotsPart, journalPart].map((part) => part());
   const [verdict, self, map, peers, plots, journal] = all;
+  const columns = h("div", { class: "columns narrow-first" }, self.element, map.element);
   const waiting = h("p", { class: "empty" }, h("span", { class: "spinner" }), " Asking the node for its cluster …");
   const members = h("div", { class: "stack" }, peers.element, plots.element, journal.element);
   const whole = h("div", { class: "stack", hidden: true }, h("h1", { class: "visually-hidden" }, "Cluster"), verdict.element,
-    h("div", { class: "columns narrow-first" }, self.element, map.element), members);
+    columns, members);
   fill(main, waiting, whole);
 
   const listeners = new AbortController();
@@ -36,6 +37,8 @@ export function clusterPage(main) {
       whole.hidden = false;
       // A node that belongs to no cluster has itself to show, and its figures.
       const isMember = (live.cluster.nodes ?? []).length > 0;
+      setClass(columns, "alone", !isMember);
+      plots.element.hidden = live.cluster.enabled && !isMember;
       map.element.hidden = peers.element.hidden = journal.element.hidden = !isMember;
       for (const part of isFirst ? all : parts) part.update();
     };

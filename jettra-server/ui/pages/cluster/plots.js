@@ -2,7 +2,7 @@
 //
 //   plotsPart()    { element, update() }
 
-import { h } from "../../dom.js";
+import { h, setClass } from "../../dom.js";
 import { live } from "../../live.js";
 import { Plot } from "../../plot.js";
 
@@ -27,9 +27,13 @@ export function plotsPart() {
     if (!colours.has(name)) colours.set(name, COLOURS[colours.size % COLOURS.length]);
     return colours.get(name);
   };
+  const lagPanel = panel("lag-title", "Replication lag", lag);
+  const element = h("div", { class: "columns" }, panel("writes-title", "Writes", commits), lagPanel);
   return {
-    element: h("div", { class: "columns" }, panel("writes-title", "Writes", commits), panel("lag-title", "Replication lag", lag)),
+    element,
     update() {
+      lagPanel.hidden = !live.cluster?.enabled;
+      setClass(element, "alone", lagPanel.hidden);
       const { samples } = live;
       const times = samples.map((s) => s.time);
       commits.draw(times, [[samples.map((s) => s.writesPerSecond)],

@@ -22,7 +22,12 @@ export function selfPart() {
     element,
     update() {
       const c = live.cluster;
-      const set = (key, value) => setText(values[key], value ?? UNKNOWN);
+      const isMember = (c.nodes ?? []).length > 0;
+      const set = (key, value) => {
+        setText(values[key], value ?? UNKNOWN);
+        // What a member will know in a moment keeps its place; what others never know has none.
+        values[key].hidden = values[key].previousElementSibling.hidden = !isMember && (value ?? null) === null;
+      };
       set("id", c.nodeId ?? nodeName);
       set("state", c.state ?? (c.enabled ? UNKNOWN : "STANDALONE"));
       set("term", c.term);
