@@ -153,9 +153,50 @@ async fn the_stream_tells_the_cluster_and_its_figures() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_node_tells_the_leaders_figures_the_journal_and_the_doctor() {
+    let cluster = Cluster::start(3).await;
+    for node in &cluster.nodes {
+        let write = async {
+            loop {
+                cluster.nodes[0].post("/api/doc?db=shop&col=orders", "{}").await.ok();
+            }
+        };
+        let (mut busy, mut elected, mut examined) = (false, false, false);
+        let read = events_until(node, |kind, data| {
+            match kind {
+                "sample" => {
+                    let lag = data["lag"].as_object().unwrap().len();
+                    busy |=
+                        data["writesPerSecond"].as_f64().unwrap() > 1.0 && data["commitMs"]["p99"].is_f64() && lag == 2;
+                }
+                "events" => elected |= data.as_array().unwrap().iter().any(|event| event["kind"] == "elected"),
+                "doctor" => examined |= data["healthy"].is_boolean(),
+                _ => {}
+            }
+            busy && elected && examined
+        });
+        tokio::select! {
+            () = read => {}
+            () = write => unreachable!(),
+            () = tokio::time::sleep(30 * SECOND) => panic!("{}: {busy} {elected} {examined}", node.id),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn protected_mode_a_password_and_signing_in() {
     let mut node = Node::standalone(json!({ "NodeID": "node-one", "distributed": true, "Bootstrap": true })).await;
     let Some(browser) = Browser::open(&node.url()).await else { return };
+
+    // From another machine: nobody gets in, and the page says how to change that.
+    let header = |headers: Value| json!({ "headers": headers });
+    browser.devtools("Network.enable", json!({})).await;
+    browser.devtools("Network.setExtraHTTPHeaders", header(json!({ "X-Forwarded-For": "192.0.2.1" }))).await;
+    browser.goto(&node.url()).await;
+    let refusal = browser.shows("main", "lets nobody in from here").await;
+    assert!(refusal.contains("api/change-password"), "{refusal}");
+    browser.devtools("Network.setExtraHTTPHeaders", header(json!({}))).await;
+    browser.press("main", "Try again").await;
 
     // Nobody has a password: the page says so, says how to set one, and is open.
     browser.shows("#protected", "Protected mode").await;

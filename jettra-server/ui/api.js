@@ -187,12 +187,17 @@ async function stream(path, { query, headers, signal, silence = 15_000, onEvent,
       const answer = await send("GET", path, { query, headers: { ...headers, ...resume }, signal: given.signal });
       if (!answer.ok) await refuse(answer, false);
       attempt = 0;
+      const opened = Date.now();
       onOpen?.();
       await readEvents(answer.body, heard, (event) => {
         if (event.id !== null) lastId = event.id;
         onEvent(event);
       });
-      throw new ApiError("unreachable", "this node ended the connection");
+      // The node ended it in good order: it stops, or our rights changed. Asking again tells which.
+      if (Date.now() - opened < 1000) throw new ApiError("unreachable", "this node ends each connection");
+      clearTimeout(watchdog);
+      await pause(50, signal);
+      continue;
     } catch (error) {
       if (signal?.aborted) return;
       attempt += 1;

@@ -59,7 +59,11 @@ class Live extends EventTarget {
 
   #take({ event, data }) {
     if (data === null) return;
-    if (event === "cluster") this.cluster = data;
+    if (event === "cluster") {
+      // Another cluster at the same address has another journal.
+      if (this.cluster && this.cluster.clusterId !== data.clusterId) this.events = [];
+      this.cluster = data;
+    }
     else if (event === "samples") this.samples = data;
     else if (event === "sample") {
       const from = data.time - KEEP_MS;
@@ -69,7 +73,7 @@ class Live extends EventTarget {
     else if (event === "events") {
       const known = new Set(this.events.map(eventKey));
       const fresh = data.filter((e) => !known.has(eventKey(e)));
-      this.events = [...fresh, ...this.events].sort((a, b) => b.rev - a.rev || b.time - a.time).slice(0, KEEP_EVENTS);
+      this.events = [...fresh.reverse(), ...this.events].sort((a, b) => b.rev - a.rev || b.time - a.time).slice(0, KEEP_EVENTS);
     }
     this.#tell(event === "sample" ? "samples" : event);
   }

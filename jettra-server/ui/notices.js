@@ -55,12 +55,17 @@ function setPassword() {
 }
 
 export function connectionNotice() {
+  const title = h("strong");
   const text = h("span");
   const others = h("ul", { class: "row" });
   const notice = h("section", { class: "notice bad", "aria-label": "Connection", id: "lost", hidden: true },
-    h("p", null, h("strong", null, "This node does not answer. "), text), others);
-  const say_it = () => setText(text,
-    `Since ${duration(Date.now() - (live.downSince ?? Date.now()))}; below is the last picture. This page goes on by itself when the node is back.`);
+    h("p", null, title, " ", text), others);
+  const tell = () => {
+    const silent = live.error?.isUnreachable !== false;
+    setText(title, silent ? "This node does not answer." : "This node tells nothing now.");
+    setText(text, `Since ${duration(Date.now() - (live.downSince ?? Date.now()))}${silent ? "" : `: ${live.error.message}`}. ${
+      live.cluster ? "Below is the last picture. " : ""}This page goes on by itself.`);
+  };
   let ticking = null;
   live.addEventListener("connection", () => {
     const was = !notice.hidden;
@@ -68,8 +73,8 @@ export function connectionNotice() {
     if (live.isDown === was) return;
     clearInterval(ticking);
     if (!live.isDown) return say("this node answers again");
-    say_it();
-    ticking = setInterval(say_it, 1000);
+    tell();
+    ticking = setInterval(tell, 1000);
     say("this node does not answer");
     const known = (live.cluster?.nodes ?? []).filter((n) => n.id !== live.cluster.nodeId && isWeb(n.url));
     fill(others, known.length ? h("li", null, "Other nodes:") : null,

@@ -45,7 +45,7 @@ export function clusterPage(main) {
     live.addEventListener(event, update, { signal: listeners.signal });
     update();
   };
-  on("cluster", [verdict, self, map, peers, plots]);
+  on("cluster", [verdict, self, map, peers]);
   on("samples", [plots]);
   on("doctor", [verdict]);
   on("events", [journal]);
