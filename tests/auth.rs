@@ -154,12 +154,21 @@ async fn every_route_wants_credentials_but_the_public_ones() {
             }
             // Without a body or parameters they do nothing, but they let the administrator in.
             for header in [&basic("admin", PASSWORD), &token] {
+                if path == "/api/cluster/stream" {
+                    // Needs no parameters and never ends: its head tells enough.
+                    let open = node.anonymous(&method, &path).header("Authorization", header).send().await.unwrap();
+                    assert_eq!(open.status(), 200, "{route}");
+                    continue;
+                }
                 let answer = ask(node, &method, &path, Some(header)).await;
                 assert!(!matches!(answer.status, 401 | 403 | 429 | 500), "{route}: {}", answer.shown());
             }
         }
         public.sort_unstable();
-        assert_eq!(public, ["GET /", "GET /api/openapi.json", "GET /livez", "GET /readyz", "POST /api/login"]);
+        assert_eq!(
+            public,
+            ["GET /", "GET /api/openapi.json", "GET /livez", "GET /readyz", "GET /ui/{file}", "POST /api/login"]
+        );
         assert_eq!(ask(node, "HEAD", "/api/dbs", None).await.status, 401);
         ask(node, "GET", "/raft/rpc/status", None).await.error("unauthorized");
         ask(node, "GET", "/raft/rpc/status", Some(&token)).await.ok();
