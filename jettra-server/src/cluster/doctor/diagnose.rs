@@ -114,7 +114,7 @@ fn shell(sight: &Sight, command: &str) -> String {
     let via = sight.members.iter().find(|m| Some(&m.id) == sight.leader.as_ref());
     let via = via.or_else(|| sight.members.iter().find(|m| m.heard));
     match via {
-        Some(via) => format!("jettra-shell --url {} -c \"{command}\"", via.url),
+        Some(via) => format!("jettra-shell {} -c \"{command}\"", via.url),
         None => format!("jettra-shell -c \"{command}\""),
     }
 }
