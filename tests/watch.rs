@@ -511,6 +511,52 @@ async fn a_client_that_takes_nothing_is_cut_and_can_go_on() {
     assert_eq!(rest[0], format!("{}-{:03}", ids.len() / 400, ids.len() % 400));
 }
 
+/// Bytes of memory that a node takes.
+async fn memory(node: &Node) -> f64 {
+    let answer = node.get("/metrics").await;
+    let line = answer.body.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+    line.unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_slow_watchers_of_large_documents_hold_little_together() {
+    const WATCHERS: usize = 40;
+    let node = Node::standalone(json!({})).await;
+    let begin = node.post("/api/doc?db=shop&col=large", r#"{"_id":"begin"}"#).await.ok()["rev"].as_u64().unwrap();
+    let text = "0123456789abcdef".repeat(512 << 10);
+    for id in ["a", "b"] {
+        node.put(&format!("/api/doc?db=shop&col=large&id={id}"), json!({ "text": text })).await.ok();
+    }
+    let before = memory(&node).await;
+
+    let host = format!("localhost:{}", node.port);
+    let request = format!("GET /api/watch?db=shop&from={begin} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let slow: Vec<std::net::TcpStream> = (0..WATCHERS)
+        .map(|_| {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, node.port));
+            let mut socket = std::net::TcpStream::connect(address).unwrap();
+            socket.write_all(request.as_bytes()).unwrap();
+            socket
+        })
+        .collect();
+    eventually(LIMIT, "all of them watch", async || watchers(&node, WATCHERS).await).await;
+    let client = client(&[node.url()], false);
+    let mut watch = client.watch_with("shop", &WatchOptions::new().after(Position::after(begin))).await.unwrap();
+
+    let mut most = 0_f64;
+    eventually(LIMIT, "the first of them is cut off", async || {
+        most = most.max(memory(&node).await);
+        if node.log().contains("cut off") { Ok(()) } else { Err("none is".to_owned()) }
+    })
+    .await;
+    let mib = (most - before) / 1048576.0;
+    assert!(mib < 250.0, "{WATCHERS} watchers of 8 MiB took {mib:.0} MiB");
+
+    drop(slow);
+    let told = [watch.next().await.unwrap(), watch.next().await.unwrap()];
+    assert_eq!(told.map(|change| change.id.unwrap()), ["a", "b"]);
+}
+
 async fn watchers(node: &Node, count: usize) -> Result<(), String> {
     let answer = node.try_get("/metrics").await?;
     let line = answer.body.lines().find(|line| line.starts_with("jettra_watchers ")).unwrap_or("none").to_owned();

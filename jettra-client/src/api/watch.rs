@@ -146,7 +146,8 @@ impl Watch {
     /// # Errors
     /// Code `compacted` when this watch was away for so long that what follows its position is no longer kept: the
     /// details have `oldest`. What every call may say, when no node answers within the client's deadline, or the user
-    /// may no longer read. It can be called again, and goes on behind the last change.
+    /// may no longer read. [`Error::Decode`] when what a node said cannot be read. It can be called again, and goes on
+    /// behind the last change that it returned.
     pub async fn next(&mut self) -> Result<Change> {
         loop {
             if let Some(change) = self.step().await? {
@@ -179,10 +180,16 @@ impl Watch {
             if let Some(event) = connection.events.next() {
                 connection.has_told = true;
                 self.fruitless = 0;
-                match self.take(event)? {
-                    Told::Change(change) => return Ok(Some(change)),
-                    Told::Progress => return Ok(None),
-                    Told::Nothing => continue,
+                match self.take(event) {
+                    Ok(Told::Change(change)) => return Ok(Some(change)),
+                    Ok(Told::Progress) => return Ok(None),
+                    Ok(Told::Nothing) => continue,
+                    Err(e) => {
+                        // What could not be taken has to be told anew: going on here would leave it out.
+                        self.connection = None;
+                        self.fruitless = 1;
+                        return Err(e);
+                    }
                 }
             }
             if connection.events.waiting() > limit {
@@ -211,7 +218,6 @@ impl Watch {
                 Ok(Told::Nothing)
             }
             "compacted" => {
-                self.connection = None;
                 let data: CompactedData = serde_json::from_str(&event.data).map_err(unreadable)?;
                 Err(self.compacted(data))
             }
@@ -285,4 +291,31 @@ enum Told {
 
 fn unreadable(what: impl ToString) -> Error {
     Error::Decode { call: format!("GET {WATCH}"), message: what.to_string(), written: false }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::FakeNode;
+
+    #[tokio::test]
+    async fn a_change_that_cannot_be_read_is_told_anew() {
+        let node = FakeNode::start().unwrap();
+        let client = node.client();
+        let mut watch = client.watch("shop", "users").await.unwrap();
+        let first = client.save_document("shop", "users", r#"{"_id":"ada"}"#).await.unwrap().rev;
+        let second = client.save_document("shop", "users", r#"{"_id":"grace"}"#).await.unwrap().rev;
+
+        // The first of them arrives damaged, with the second right behind it.
+        let damaged = format!("id: {first}\ndata: {{\"op\":\"save\n\n");
+        let sound = r#"{"op":"save","db":"shop","col":"users","id":"grace","rev":"#;
+        let sound = format!("id: {second}\ndata: {sound}{second}}}\n\n");
+        watch.connection.as_mut().unwrap().events.push((damaged + &sound).as_bytes());
+
+        let refused = watch.next().await.unwrap_err();
+        assert!(matches!(refused, Error::Decode { .. }), "{refused}");
+        let told = [watch.next().await.unwrap(), watch.next().await.unwrap()];
+        assert_eq!(told.map(|change| change.id.unwrap()), ["ada", "grace"]);
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `feed`: the newest changes, read once for all that watch
 //! - `outbox`: what one watcher still has to take
+//! - `memory`: what all of them may hold together
 //!
 //! A watcher first catches up: it reads the changes after its position from the state, in steps. Then it takes a seat
 //! at the feed and costs nothing until something that it watches changes. When it falls behind the feed it catches up
@@ -9,6 +10,7 @@
 //! two steps, so that a snapshot can be installed under it.
 
 mod feed;
+mod memory;
 mod outbox;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use self::feed::{Feed, Scope, Seat, Taken};
+use self::memory::{Memory, Step};
 use self::outbox::Outbox;
 use super::answer::Answer;
 use super::documents::readable;
@@ -32,7 +35,7 @@ use crate::auth::Role;
 use crate::cluster::{Cluster, Stop};
 use crate::error::{Error, Result};
 use crate::state::names::shown;
-use crate::state::{Change, Changed, Changes, ChangesLimit, CollectionName, State};
+use crate::state::{Change, Changed, ChangesLimit, CollectionName, State};
 
 /// Where changes are watched.
 pub(super) const PATH: &str = "/api/watch";
@@ -47,19 +50,24 @@ const WATCHERS: usize = 1000;
 const PROGRESS: Duration = Duration::from_secs(5);
 /// A client that takes nothing for so long is cut off.
 const IDLE: Duration = Duration::from_secs(10);
-/// What is read at once.
-const STEP: ChangesLimit = ChangesLimit { records: 1024, bytes: 1 << 20 };
+/// A client that has not taken an event within so long is cut off where others wait for the room.
+const SLOW: Duration = Duration::from_secs(20);
+/// What one watcher reads at once.
+const STEP: ChangesLimit = ChangesLimit { records: 1024, bytes: 64 << 10 };
 
 /// The watchers of a node.
 pub struct Watches {
     room: Arc<Semaphore>,
     feed: Arc<Feed>,
+    memory: Arc<Memory>,
 }
 
 impl Watches {
     /// Room for watchers on a node with so many connections: half of these stay for other requests.
     pub fn new(max_connections: usize) -> Self {
-        Watches { room: Arc::new(Semaphore::new((max_connections / 2).clamp(1, WATCHERS))), feed: Arc::default() }
+        let room = Arc::new(Semaphore::new((max_connections / 2).clamp(1, WATCHERS)));
+        let memory = Arc::new(Memory::default());
+        Watches { room, feed: Arc::new(Feed::new(memory.clone())), memory }
     }
 }
 
@@ -96,6 +104,7 @@ async fn watch(app: &Arc<App>, request: Request) -> Result<Answer> {
     let watcher = Watcher {
         cluster: app.cluster.clone(),
         feed: app.watches.feed.clone(),
+        memory: app.watches.memory.clone(),
         scope,
         guest,
         position,
@@ -145,6 +154,7 @@ impl Guest {
 struct Watcher {
     cluster: Arc<Cluster>,
     feed: Arc<Feed>,
+    memory: Arc<Memory>,
     scope: Scope,
     guest: Guest,
     /// Everything up to here has been told.
@@ -157,7 +167,7 @@ struct Watcher {
 
 /// Why a watch ends.
 enum End {
-    /// The client takes nothing.
+    /// The client takes nothing, or too little of what others wait for.
     Lagging,
     /// What follows the position is no longer kept.
     Compacted { oldest: u64 },
@@ -175,17 +185,18 @@ impl From<Error> for End {
 impl Watcher {
     async fn run(mut self) {
         metrics::gauge!("jettra_watchers").increment(1.0);
-        let outbox = self.outbox.clone();
+        let (outbox, memory) = (self.outbox.clone(), self.memory.clone());
         let mut stop = self.cluster.stopped();
         let end = tokio::select! {
             end = self.tell_everything() => end,
             // The sender goes with the node.
             _ = stop.wait_for(|stop| *stop != Stop::Running) => End::Closed,
             () = outbox.abandoned() => End::Closed,
+            () = in_the_way(&outbox, &memory) => End::Lagging,
         };
         match end {
             End::Lagging => {
-                tracing::info!(user = self.guest.name, position = %self.position, "a watcher takes nothing: cut off");
+                tracing::info!(user = self.guest.name, position = %self.position, "a watcher takes nothing, or too little: cut off");
                 outbox.cut(Bytes::from_static(b"event: lagging\ndata: {}\n\n"));
             }
             End::Compacted { oldest } => outbox.end(event("compacted", None, &CompactedData { oldest })),
@@ -226,19 +237,23 @@ impl Watcher {
             if self.told.is_none_or(|at| at.elapsed() >= PROGRESS) {
                 self.tell_progress().await?;
             }
+            let memory = self.memory.clone();
+            let turn = self.telling_progress(memory.turn()).await?;
             let (state, scope, after) = (self.state()?, self.scope.clone(), self.position);
             let wanted = move |db: &str, col: &str| scope.covers(db, col);
-            let read = tokio::task::spawn_blocking(move || state.changes(after, upto, wanted, STEP)).await;
-            let read = read.map_err(|e| e.to_string()).and_then(|read| read.map_err(|e| e.to_string()));
+            let read = match turn {
+                Ok(turn) => self.telling_progress(turn.read(move || state.changes(after, upto, wanted, STEP))).await?,
+                Err(e) => Err(e),
+            };
             match read {
-                Ok(Changes::Run { changes, through }) => {
-                    for changed in &changes {
-                        self.tell(told(changed)).await?;
+                Ok(Step::Run { events, through }) => {
+                    for (changed, text) in events {
+                        self.tell(text).await?;
                         self.position = changed.position;
                     }
                     self.position = through;
                 }
-                Ok(Changes::Compacted { oldest }) => return Err(End::Compacted { oldest }),
+                Ok(Step::Compacted { oldest }) => return Err(End::Compacted { oldest }),
                 Err(e) => {
                     tracing::error!(error = e, "a watch broke off");
                     return Err(End::Closed);
@@ -275,6 +290,17 @@ impl Watcher {
         }
     }
 
+    /// Waits, and tells the client meanwhile that this node is there.
+    async fn telling_progress<T>(&mut self, wait: impl Future<Output = T>) -> Result<T, End> {
+        tokio::pin!(wait);
+        loop {
+            match tokio::time::timeout(PROGRESS, &mut wait).await {
+                Ok(came) => return Ok(came),
+                Err(_) => self.tell_progress().await?,
+            }
+        }
+    }
+
     async fn tell_progress(&mut self) -> Result<(), End> {
         let applied = self.state()?.applied();
         let base = applied.rev - applied.index.unwrap_or(applied.rev);
@@ -291,6 +317,13 @@ impl Watcher {
     }
 }
 
+/// Returns when others wait for room while this client has not taken an event for long.
+async fn in_the_way(outbox: &Outbox, memory: &Memory) {
+    while !memory.is_pressed() || outbox.waits_for() < SLOW {
+        tokio::time::sleep(PROGRESS).await;
+    }
+}
+
 /// A change as an event.
 fn told(changed: &Changed) -> Bytes {
     let (op, id, to) = match &changed.change {
@@ -303,17 +336,17 @@ fn told(changed: &Changed) -> Bytes {
     };
     let rev = changed.position.rev;
     let data = ChangeData { op, db: changed.db.clone(), col: changed.col.clone(), id, rev, to, doc: None };
-    let mut text = json(&data);
+    let fields = json(&data);
+    let mut out = Vec::with_capacity(fields.len() + changed.doc.as_ref().map_or(0, Bytes::len) + 64);
+    out.extend_from_slice(format!("id: {}\ndata: ", changed.position).as_bytes());
+    out.extend_from_slice(&fields);
     if let Some(doc) = &changed.doc {
         // Documents are JSON without blanks between tokens, so there is no line end in them.
-        text.pop();
-        text.extend_from_slice(b",\"doc\":");
-        text.extend_from_slice(doc);
-        text.push(b'}');
+        out.pop();
+        out.extend_from_slice(b",\"doc\":");
+        out.extend_from_slice(doc);
+        out.push(b'}');
     }
-    let mut out = Vec::with_capacity(text.len() + 48);
-    out.extend_from_slice(format!("id: {}\ndata: ", changed.position).as_bytes());
-    out.extend_from_slice(&text);
     out.extend_from_slice(b"\n\n");
     out.into()
 }

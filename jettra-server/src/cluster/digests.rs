@@ -98,6 +98,8 @@ pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
     let mut shown = BTreeSet::new();
     // After a start the disk may hold something else than before.
     let mut has_started = false;
+    // Whose alarms may be open, as this leader knows.
+    let mut present = BTreeSet::new();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -105,8 +107,18 @@ pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
         }
         let state = consensus.state();
         let members: Vec<MemberDoc> = state.members().into_iter().filter(|doc| doc.voter.is_some()).collect();
+        if consensus.standing().0 != ServerState::Leader {
+            present.clear();
+        } else if present != names(&members) {
+            present = names(&members);
+            let open = open_alarms(&cluster.recent_events(&consensus).await);
+            for event in departed(&open, &present) {
+                cluster.note_event(event).await;
+            }
+        }
         if members.len() < 2 {
             // There is nothing to compare with.
+            show(&mut shown, BTreeSet::new());
             continue;
         }
         if !has_started {
@@ -139,6 +151,10 @@ pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
             }
         }
     }
+}
+
+fn names(members: &[MemberDoc]) -> BTreeSet<String> {
+    members.iter().map(|doc| doc.id.clone()).collect()
 }
 
 async fn propose(cluster: &Arc<Cluster>, forward: bool) -> bool {
@@ -225,10 +241,31 @@ async fn judge(
     }
     show(shown, differs);
     let compared: BTreeSet<String> = replicas.into_iter().map(|(name, _)| name).collect();
-    let open = open_alarms(&cluster.recent_events(consensus).await);
-    for event in events(&open, &compared, &found, &names, round.check.index) {
+    let members = state.members().into_iter().filter(|doc| doc.voter.is_some());
+    let present: BTreeSet<String> = members.map(|doc| doc.id).collect();
+    let mut open = open_alarms(&cluster.recent_events(consensus).await);
+    let gone = departed(&open, &present);
+    open.retain(|key, _| concerns(key, &present));
+    for event in gone.into_iter().chain(events(&open, &compared, &found, &names, round.check.index)) {
         cluster.note_event(event).await;
     }
+}
+
+/// Whether an alarm is about a member that is still one, or about none.
+pub(super) fn concerns((_, node, _): &AlarmKey, present: &BTreeSet<String>) -> bool {
+    node.as_ref().is_none_or(|node| present.contains(node))
+}
+
+/// The end of the alarms about nodes that are no members any more: nobody compares those again.
+fn departed(open: &BTreeMap<AlarmKey, ClusterEvent>, present: &BTreeSet<String>) -> Vec<NewEvent> {
+    let gone = open.keys().filter(|key| key.0 == ALARM && !concerns(key, present));
+    let over = gone.filter_map(|(_, node, collection)| {
+        let (node, collection) = (node.as_ref()?, collection.as_ref()?);
+        let message = format!("{node} is no member any more, so what it holds in {collection} does not matter");
+        let event = NewEvent::new(EventKind::AlarmOver, message).node(node.clone());
+        Some(event.with("alarm", ALARM).with("collection", collection.as_str()))
+    });
+    over.collect()
 }
 
 /// What to journal of a comparison: alarms that are new, and the end of those that are over. Of a member that was not
@@ -260,7 +297,8 @@ fn events(
             Some(event.with("alarm", ALARM).with("collection", collection.as_str()))
         });
     let over: Vec<NewEvent> = over.collect();
-    let room = MOST_ALARMS.saturating_sub(open.len());
+    let still = open.keys().filter(|key| key.0 == ALARM).count().saturating_sub(over.len());
+    let room = MOST_ALARMS.saturating_sub(still);
     let new = differs.into_iter().filter(|(key, _)| !open.contains_key(key)).take(room).map(|(_, event)| event);
     over.into_iter().chain(new).collect()
 }
@@ -305,6 +343,26 @@ mod tests {
         assert_eq!(told(journal, &["a", "c"], &[]), [], "b was away");
         assert_eq!(told(journal, &["a", "b"], &[]), [(AlarmOver, "b".to_owned())]);
         assert_eq!(told(journal, &["a", "b"], &[]), []);
+    }
+
+    #[test]
+    fn an_alarm_ends_with_its_members_membership_and_gives_its_place_back() {
+        let of = |names: Vec<String>| {
+            let apart = |node| Difference { collection: 7, nodes: vec![node], certain: true };
+            names.into_iter().map(apart).collect::<Vec<_>>()
+        };
+        let journal = &mut Vec::new();
+        assert_eq!(told(journal, &[], &of((0..20).map(|n| format!("gone{n}")).collect())).len(), MOST_ALARMS);
+        let present = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        let gone = departed(&open_alarms(journal), &present);
+        assert_eq!(gone.len(), MOST_ALARMS);
+        for NewEvent { kind, node, by, message, details } in gone {
+            journal.push(ClusterEvent { rev: 2, time: 2, kind, node, by, message, details });
+        }
+        assert!(open_alarms(journal).is_empty());
+        let new = told(journal, &["a", "b"], &of(vec!["b".to_owned()]));
+        assert_eq!(new, [(EventKind::Alarm, "b".to_owned())]);
+        assert!(departed(&open_alarms(journal), &present).is_empty(), "b is a member");
     }
 
     #[test]

@@ -16,15 +16,18 @@ use jettra_client::wire::Position;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{STEP, told};
+use super::memory::{Memory, Step};
 use crate::cluster::{Cluster, Stop};
 use crate::error::Result;
-use crate::state::{Change, Changed, Changes};
+use crate::state::{Change, Changed, ChangesLimit};
 
 /// Events that wait at a seat, at most.
 const QUEUED: usize = 1024;
 /// Bytes of them, which the seats share; a single event may be larger.
 const QUEUED_BYTES: usize = 1 << 20;
+
+/// What is read at once.
+const STEP: ChangesLimit = ChangesLimit { records: 1024, bytes: 1 << 20 };
 
 /// What is watched.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,8 +85,10 @@ pub(super) enum Taken {
 }
 
 /// The newest changes, for all watchers of a node.
-#[derive(Default)]
-pub(super) struct Feed(Mutex<Inner>);
+pub(super) struct Feed {
+    inner: Mutex<Inner>,
+    memory: Arc<Memory>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -117,13 +122,18 @@ pub(super) struct Seat {
 }
 
 impl Feed {
+    /// One without seats.
+    pub fn new(memory: Arc<Memory>) -> Self {
+        Feed { inner: Mutex::default(), memory }
+    }
+
     /// A seat, and the revision up to which its owner has to read for itself.
     ///
     /// # Errors
     /// As [`Cluster::state`].
     pub fn join(self: &Arc<Self>, cluster: &Arc<Cluster>, scope: Scope) -> Result<(Seat, u64)> {
         let now = cluster.state()?.applied().rev;
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         if !inner.running {
             inner.running = true;
             (inner.claimed, inner.published) = (now, now);
@@ -142,7 +152,7 @@ impl Feed {
 
     /// Gives the events to those who watch them; everything through the position has been read.
     fn publish(&self, changes: &[(Changed, Bytes)], through: Position) {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         for (changed, text) in changes {
             let event = Event { position: changed.position, text: text.clone() };
             let then = (changed.db.as_str(), changed.col.as_str());
@@ -166,14 +176,14 @@ impl Feed {
 
     /// The changes up to `rev` cannot be read here: everybody has to see for itself.
     fn skip_to(&self, rev: u64) {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         (inner.claimed, inner.published) = (rev, rev);
         inner.seats.values_mut().flat_map(BTreeMap::values_mut).for_each(Queue::fall_behind);
     }
 
     /// Takes all seats away.
     fn close(&self) {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         inner.running = false;
         let seats = std::mem::take(&mut inner.seats);
         inner.note_interest();
@@ -182,7 +192,7 @@ impl Feed {
 
     /// For whom to read, after noting that it is done up to `upto`; none where nobody is left, and the task ends.
     fn claim(&self, upto: u64) -> Option<Arc<Interest>> {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         if inner.seats.is_empty() {
             inner.running = false;
             return None;
@@ -227,7 +237,7 @@ impl Queue {
 impl Seat {
     /// What is in the queue.
     pub fn take(&self) -> Taken {
-        let mut inner = self.feed.0.lock();
+        let mut inner = self.feed.inner.lock();
         let through = inner.published;
         match inner.seats.get_mut(&self.scope).and_then(|seats| seats.get_mut(&self.number)) {
             None => Taken::Closed,
@@ -248,7 +258,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut inner = self.feed.0.lock();
+        let mut inner = self.feed.inner.lock();
         if let Some(seats) = inner.seats.get_mut(&self.scope) {
             seats.remove(&self.number);
             if seats.is_empty() {
@@ -265,30 +275,26 @@ async fn run(feed: Arc<Feed>, cluster: Arc<Cluster>, from: u64) {
     let mut stop = cluster.stopped();
     let Some(mut applied) = cluster.running().map(|consensus| consensus.applied()) else { return feed.close() };
     loop {
+        let turn = tokio::select! {
+            turn = feed.memory.turn() => turn,
+            _ = stop.wait_for(|stop| *stop != Stop::Running) => return feed.close(),
+        };
         applied.mark_unchanged();
         let Ok(state) = cluster.state() else { return feed.close() };
         let upto = state.applied().rev;
         let Some(interest) = feed.claim(upto) else { return };
-        let read = tokio::task::spawn_blocking(move || {
-            let is_watched = |db: &str, col: &str| interest.covers(db, col);
-            let read = state.changes(after, upto, is_watched, STEP)?;
-            Ok::<_, crate::state::Halt>(match read {
-                Changes::Run { changes, through } => {
-                    let texts: Vec<(Changed, Bytes)> = changes
-                        .into_iter()
-                        .map(|changed| (Changed { doc: None, ..changed.clone() }, told(&changed)))
-                        .collect();
-                    Some((texts, through))
-                }
-                Changes::Compacted { .. } => None,
-            })
-        });
-        match read.await.map_err(|e| e.to_string()).and_then(|read| read.map_err(|e| e.to_string())) {
-            Ok(Some((changes, through))) => {
-                feed.publish(&changes, through);
+        let is_watched = move |db: &str, col: &str| interest.covers(db, col);
+        let read = async { turn?.read(move || state.changes(after, upto, is_watched, STEP)).await };
+        let read = tokio::select! {
+            read = read => read,
+            _ = stop.wait_for(|stop| *stop != Stop::Running) => return feed.close(),
+        };
+        match read {
+            Ok(Step::Run { events, through }) => {
+                feed.publish(&events, through);
                 after = through;
             }
-            Ok(None) => {
+            Ok(Step::Compacted { .. }) => {
                 feed.skip_to(upto);
                 after = Position::after(upto);
             }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Bytes that wait at most, or a single event.
-const BYTES: usize = 256 << 10;
+const BYTES: usize = 128 << 10;
 /// A longer event is taken in pieces of this size, so that a slow client shows that it takes something.
 const PIECE: usize = 64 << 10;
 
@@ -27,7 +28,8 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct Inner {
-    events: VecDeque<Bytes>,
+    /// Each with the time when it was put in.
+    events: VecDeque<(Bytes, Instant)>,
     bytes: usize,
     /// The first event has been taken in part.
     is_begun: bool,
@@ -42,7 +44,7 @@ impl Outbox {
                 let mut inner = self.inner.lock();
                 if inner.bytes == 0 || inner.bytes + event.len() <= BYTES {
                     inner.bytes += event.len();
-                    inner.events.push_back(event);
+                    inner.events.push_back((event, Instant::now()));
                     self.filled.notify_one();
                     return true;
                 }
@@ -56,7 +58,7 @@ impl Outbox {
     /// Ends after what waits and a `last` event, if it is not empty.
     pub fn end(&self, last: Bytes) {
         let mut inner = self.inner.lock();
-        inner.events.extend(Some(last).filter(|last| !last.is_empty()));
+        inner.events.extend(Some((last, Instant::now())).filter(|(last, _)| !last.is_empty()));
         inner.ended = true;
         self.filled.notify_one();
     }
@@ -67,10 +69,15 @@ impl Outbox {
         let mut inner = self.inner.lock();
         inner.events.clear();
         if !inner.is_begun {
-            inner.events.push_back(last);
+            inner.events.push_back((last, Instant::now()));
         }
         inner.ended = true;
         self.filled.notify_one();
+    }
+
+    /// How long the first event has been here.
+    pub fn waits_for(&self) -> Duration {
+        self.inner.lock().events.front().map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
     /// Returns when the client has gone.
@@ -80,8 +87,12 @@ impl Outbox {
 
     fn take_now(&self) -> Option<Option<Bytes>> {
         let mut inner = self.inner.lock();
-        let Some(first) = inner.events.front_mut() else { return inner.ended.then_some(None) };
-        let piece = first.split_to(first.len().min(PIECE));
+        let Some((first, _)) = inner.events.front_mut() else { return inner.ended.then_some(None) };
+        let mut piece = first.split_to(first.len().min(PIECE));
+        if !first.is_empty() {
+            // A copy, so that a piece that is stuck on its way does not hold the whole event.
+            piece = Bytes::copy_from_slice(&piece);
+        }
         inner.is_begun = !first.is_empty();
         if !inner.is_begun {
             inner.events.pop_front();
@@ -137,10 +148,10 @@ mod tests {
     async fn who_takes_nothing_is_cut_and_frees_what_waits() {
         let (outbox, reader) = outbox();
         let mut put = 0;
-        while outbox.put(event(b'x', 100_000), IDLE).await {
+        while outbox.put(event(b'x', 50_000), IDLE).await {
             put += 1;
         }
-        assert_eq!(put, 2, "the bound is 256 KiB");
+        assert_eq!(put, 2, "the bound is 128 KiB");
         outbox.cut(Bytes::from_static(b"lagging"));
         assert_eq!(reader.take().await.unwrap(), "lagging");
         assert_eq!(reader.take().await, None);
@@ -163,6 +174,18 @@ mod tests {
         }
         filling.await.unwrap();
         assert_eq!((all.len(), &all[all.len() - 3..]), (3 * (1 << 20) + 3, &b"end"[..]));
+    }
+
+    #[tokio::test]
+    async fn how_long_an_event_waits_counts_until_all_of_it_is_taken() {
+        let (outbox, reader) = outbox();
+        assert_eq!(outbox.waits_for(), Duration::ZERO);
+        assert!(outbox.put(event(b'x', 2 * PIECE), IDLE).await);
+        let before = Instant::now();
+        reader.take().await.unwrap();
+        assert!(outbox.waits_for() >= before.elapsed(), "half of it is there since before");
+        reader.take().await.unwrap();
+        assert_eq!(outbox.waits_for(), Duration::ZERO);
     }
 
     #[tokio::test]

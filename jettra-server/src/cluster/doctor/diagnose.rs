@@ -62,6 +62,8 @@ pub(in crate::cluster) struct Patient {
     pub voter: bool,
     /// Whether it is in the Raft membership yet.
     pub is_member: bool,
+    /// Whether its document says that it is INACTIVE.
+    pub inactive: bool,
     pub heard: bool,
     pub silent_since: Option<u64>,
     pub paused: bool,
@@ -88,6 +90,7 @@ pub(in crate::cluster) fn diagnose(sight: &Sight) -> Vec<Found> {
     digest_alarms(sight, &mut found);
     disks(sight, &mut found);
     silent(sight, &mut found);
+    absent(sight, &mut found);
     tolerance(sight, &mut found);
     lagging(sight, &mut found);
     learners(sight, &mut found);
@@ -325,6 +328,24 @@ fn silent(sight: &Sight, found: &mut Vec<Found>) {
             next: format!(
                 "start {} again on its machine: jettra-server --config config.json; if it is gone for good: {}",
                 member.id,
+                shell(sight, &format!("cluster deregister {}", member.id))
+            ),
+        });
+    }
+}
+
+/// Registered, and never in the Raft membership: neither silent nor a learner.
+fn absent(sight: &Sight, found: &mut Vec<Found>) {
+    for member in sight.members.iter().filter(|m| !m.is_member && m.inactive && !m.heard) {
+        found.push(Found {
+            key: format!("absent {}", member.id),
+            since: None,
+            what: format!("{} at {} is registered and never came", member.id, member.url),
+            works: "everything; it is not counted on".to_owned(),
+            at_risk: "it adds no safety, and its name and URL are taken".to_owned(),
+            next: format!(
+                "start it on its machine: jettra-server --config config.json, and look whether the leader reaches {}; if it is not to come: {}",
+                member.url,
                 shell(sight, &format!("cluster deregister {}", member.id))
             ),
         });

@@ -10,7 +10,7 @@ mod memory;
 
 pub(super) use memory::Memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use jettra_client::wire::{ClusterEvent, Diagnosis, EventKind, Status};
 use serde_json::json;
 
 use self::diagnose::{Patient, Sight, Standing, diagnose};
+use super::digests::concerns;
 use super::facts::Facts;
 use super::journal::open_alarms;
 use super::{Cluster, Stop};
@@ -122,6 +123,7 @@ impl Cluster {
             sight.members.push(Patient {
                 voter: fact.is_some_and(|f| f.voter),
                 is_member: doc.voter.is_some(),
+                inactive: doc.status == Status::Inactive,
                 heard,
                 silent_since: silent_since.filter(|_| !heard),
                 paused: doc.paused,
@@ -134,7 +136,10 @@ impl Cluster {
                 url: doc.url,
             });
         }
-        sight.alarms = open_alarms(&events).into_values().collect();
+        let present: BTreeSet<String> =
+            sight.members.iter().filter(|member| member.is_member).map(|member| member.id.clone()).collect();
+        let open = open_alarms(&events).into_iter().filter(|(key, _)| concerns(key, &present));
+        sight.alarms = open.map(|(_, event)| event).collect();
         sight
     }
 

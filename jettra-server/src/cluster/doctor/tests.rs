@@ -28,6 +28,7 @@ fn patient(n: u64) -> Patient {
         url: format!("http://n{n}:8080"),
         voter: true,
         is_member: true,
+        inactive: false,
         heard: true,
         silent_since: None,
         paused: false,
@@ -108,6 +109,14 @@ fn each_thing_that_is_wrong_is_found_and_told_with_the_next_step() {
                 silence(&mut s.members[3]);
             },
             &[("node4, which does not vote", "cluster deregister node4")],
+        ),
+        (
+            "a registration that nobody came for",
+            |s| {
+                s.members.push(Patient { voter: false, is_member: false, inactive: true, lag: None, ..patient(4) });
+                silence(&mut s.members[3]);
+            },
+            &[("node4 at http://n4:8080 is registered and never came", "cluster deregister node4")],
         ),
         ("two voters", |s| *s = healthy(2), &[("no tolerance left: 2 of 2", "cluster register")]),
         (
