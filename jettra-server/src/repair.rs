@@ -100,7 +100,9 @@ fn check(dir: &DataDir) -> Result<Report, String> {
     let is_identity = |bytes: &[u8]| sealed::read_json::<Identity>(bytes).is_some();
     let is_line = |bytes: &[u8]| sealed::read_line(bytes).is_some();
     let is_addresses = |bytes: &[u8]| sealed::read_json::<Addresses>(bytes).is_some();
-    let identity_is_lost = small_file(&mut report, &identity::path(dir.path()), &is_identity) == Small::Lost;
+    let mut identity_is_lost = small_file(&mut report, &identity::path(dir.path()), &is_identity) == Small::Lost;
+    // A node makes it at its first start, before anything else.
+    identity_is_lost |= !identity::path(dir.path()).exists();
     if small_file(&mut report, &of("secret"), &is_line) == Small::Lost {
         report.left.push(format!(
             "copy the file from another member: scp <another member's data directory>/secret {}",
@@ -121,23 +123,22 @@ fn check(dir: &DataDir) -> Result<Report, String> {
     };
 
     let log = of("log");
-    let mut log_is_whole = true;
-    let survey = if log.is_dir() {
-        log_is_whole = small_file(&mut report, &mark_path(&log), &mark_is_whole) != Small::Lost;
-        Some(Survey::of(&log, false).map_err(|e| format!("{} cannot be read: {e}", log.display()))?)
+    let mut log_is_whole = small_file(&mut report, &mark_path(&log), &mark_is_whole) != Small::Lost;
+    let survey = Survey::of(&log, false).map_err(|e| format!("{} cannot be read: {e}", log.display()))?;
+    let has_held = survey.acknowledged.is_some()
+        || identity.as_ref().is_some_and(|identity| identity.has_promised)
+        || of("state").join("CURRENT").exists();
+    if let Some(damage) = survey.damage() {
+        log_is_whole = false;
+        report.damaged("log", damage, "nothing");
+    } else if raft_id.is_some() && survey.is_pristine && (has_held || !log.is_dir()) {
+        log_is_whole = false;
+        report.damaged("log", "it is gone, and this node is a member of a cluster", "nothing");
+    } else if !log.is_dir() {
+        report.whole("log", "there is none");
     } else {
-        None
-    };
-    match survey.as_ref().map(|survey| (survey, survey.damage())) {
-        None => report.whole("log", "there is none"),
-        Some((survey, None)) => {
-            let last = survey.last_position().map_or_else(|| "no entry".to_owned(), |last| last.to_string());
-            report.whole("log", format!("{} records, from index {} to {last}", survey.records, survey.first_index()));
-        }
-        Some((_, Some(damage))) => {
-            log_is_whole = false;
-            report.damaged("log", damage, "nothing");
-        }
+        let last = survey.last_position().map_or_else(|| "no entry".to_owned(), |last| last.to_string());
+        report.whole("log", format!("{} records, from index {} to {last}", survey.records, survey.first_index()));
     }
     if identity_is_lost || !log_is_whole {
         report.left.push(who.promises_lost(dir.path()));
@@ -145,8 +146,7 @@ fn check(dir: &DataDir) -> Result<Report, String> {
 
     let state = of("state");
     if state.is_dir() {
-        let first = survey.as_ref().map_or(0, Survey::first_index);
-        check_state(&mut report, dir, &state, log_is_whole.then_some(first), &who)?;
+        check_state(&mut report, dir, &state, log_is_whole.then_some(survey.first_index()), &who)?;
     } else {
         report.whole("state", "there is none");
     }

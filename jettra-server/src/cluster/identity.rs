@@ -21,6 +21,10 @@ pub struct Identity {
     /// The feature level of what lies in the data directory: see [`crate::feature`].
     #[serde(default = "first_level", skip_serializing_if = "is_first_level")]
     pub feature_level: u64,
+    /// Whether its log has held a vote or entries: an empty log is a loss then, and never a beginning. Absent in files
+    /// of versions that did not note it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_promised: bool,
     /// The cluster it belongs to and its Raft id there; absent while it waits to be registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub membership: Option<Membership>,
@@ -81,6 +85,7 @@ impl Identity {
             name: configured.map_or_else(|| format!("node-{}", crate::random::hex::<4>()), str::to_owned),
             incarnation: crate::random::hex::<16>(),
             feature_level: first_level(),
+            has_promised: false,
             membership: None,
         });
         if let Some(configured) = configured

@@ -47,7 +47,8 @@ impl Candidate {
         let state = StateStore::open(&dir.join("state"), CACHE_BYTES).map_err(|e| e.to_string());
         let applied = state.as_ref().ok().and_then(|store| applied_position(&store.state()));
         let committed = survey.committed.max(applied);
-        Ok(Candidate { log_damage: survey.damage(), dir, identity, membership, survey, state, committed })
+        let is_gone = || survey.is_pristine.then(|| format!("the raft log in {} is gone", log.display()));
+        Ok(Candidate { log_damage: survey.damage().or_else(is_gone), dir, identity, membership, survey, state, committed })
     }
 
     /// Where its log ends; the state's end where that is further, as after a snapshot.
