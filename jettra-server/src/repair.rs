@@ -103,6 +103,11 @@ fn check(dir: &DataDir) -> Result<Report, String> {
     let mut identity_is_lost = small_file(&mut report, &identity::path(dir.path()), &is_identity) == Small::Lost;
     // A node makes it at its first start, before anything else.
     identity_is_lost |= !identity::path(dir.path()).exists();
+    let identity = sealed::bytes_of(&identity::path(dir.path())).ok().flatten();
+    let identity = identity.and_then(|bytes| sealed::read_json::<Identity>(&bytes));
+    if let Some(identity) = &identity {
+        identity.check_version(dir.path())?;
+    }
     if small_file(&mut report, &of("secret"), &is_line) == Small::Lost {
         report.left.push(format!(
             "copy the file from another member: scp <another member's data directory>/secret {}",
@@ -112,8 +117,6 @@ fn check(dir: &DataDir) -> Result<Report, String> {
     if small_file(&mut report, &addresses::path(dir.path()), &is_addresses) == Small::Lost {
         report.set_aside(dir, "members.json")?;
     }
-    let identity = sealed::bytes_of(&identity::path(dir.path())).ok().flatten();
-    let identity = identity.and_then(|bytes| sealed::read_json::<Identity>(&bytes));
     let raft_id = identity.as_ref().and_then(|identity| identity.membership.as_ref()).map(|m| m.raft_id);
     let known = Addresses::load(dir.path()).ok().flatten().unwrap_or_default();
     let who = Who {
@@ -146,7 +149,7 @@ fn check(dir: &DataDir) -> Result<Report, String> {
 
     let state = of("state");
     if state.is_dir() {
-        check_state(&mut report, dir, &state, log_is_whole.then_some(survey.first_index()), &who)?;
+        check_state(&mut report, dir, &state, (log_is_whole && !identity_is_lost).then_some(survey.first_index()), &who)?;
     } else {
         report.whole("state", "there is none");
     }
@@ -235,16 +238,14 @@ fn check_state(report: &mut Report, dir: &DataDir, state: &Path, first: Option<u
     let pointer = state.join("CURRENT");
     let is_number = |bytes: &[u8]| sealed::read_line(bytes).is_some_and(|text| text.parse::<u64>().is_ok());
     small_file(report, &pointer, &is_number);
-    let verified = state_in_use(state).map_err(|e| e.to_string()).and_then(|generation| {
+    let verified = state_in_use(state).and_then(|generation| {
         let Some(generation) = generation else { return Ok(None) };
         small_file(report, &sled_files::mark_path(&state.join(generation.to_string())), &|bytes| {
             sealed::read_line(bytes).is_some()
         });
         // Everything is read below; a collection with all its documents is a long read, and the only certain one.
-        let store = StateStore::open(state, CACHE_BYTES).map_err(|e| e.to_string())?;
-        let store = Arc::new(store);
+        let store = Arc::new(StateStore::open(state, CACHE_BYTES)?);
         let (applied, verified) = (store.state().applied(), store.state().verify());
-        let verified = verified.map_err(|e| e.to_string());
         if verified.is_err() {
             // sled may hang on its way out after it has failed; this process ends soon.
             std::mem::forget(store);
@@ -265,8 +266,14 @@ fn check_state(report: &mut Report, dir: &DataDir, state: &Path, first: Option<u
                 _ => report.whole("state", records),
             }
         }
+        Err(why) if !why.is_damage() => {
+            return Err(format!(
+                "the state in {} was not checked: {why}. Nothing was set aside: remove the cause, and run the same again",
+                state.display()
+            ));
+        }
         Err(why) => {
-            report.damaged("state", why, "");
+            report.damaged("state", why.to_string(), "");
             set_aside(report, dir, first, who)?;
         }
     }

@@ -67,15 +67,7 @@ impl Identity {
             Some(bytes) => {
                 let identity: Identity =
                     crate::sealed::read_json(&bytes).ok_or_else(|| crate::sealed::damaged(&path))?;
-                if identity.format != FORMAT {
-                    return Err(invalid(format!(
-                        "{} has format {}, this version reads {FORMAT}: start the version that wrote it",
-                        path.display(),
-                        identity.format
-                    )));
-                }
-                let whose = format!("the data directory {}", data_dir.display());
-                crate::feature::check(identity.feature_level, &whose).map_err(invalid)?;
+                identity.check_version(data_dir).map_err(invalid)?;
                 Some(identity)
             }
             None => None,
@@ -105,6 +97,21 @@ impl Identity {
             identity.store(data_dir)?;
         }
         Ok(identity)
+    }
+
+    /// Says that this version must not touch `data_dir`, whose identity this is.
+    ///
+    /// # Errors
+    /// One line that says which version to start.
+    pub fn check_version(&self, data_dir: &Path) -> Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!(
+                "{} has format {}, this version reads {FORMAT}: start the version that wrote it",
+                path(data_dir).display(),
+                self.format
+            ));
+        }
+        crate::feature::check(self.feature_level, &format!("the data directory {}", data_dir.display()))
     }
 
     /// Keeps the identity. Blocks until it is on disk.

@@ -50,7 +50,7 @@ impl StateStore {
             Some(generation) => generation,
             None => match generations(dir).map_err(|e| halt(dir, &e))?[..] {
                 [] | [1] => 1,
-                _ => return Err(StorageError::new(dir, "CURRENT, which names the state in use, is missing").into()),
+                _ => return Err(StorageError::damage(dir, "CURRENT, which names the state in use, is missing").into()),
             },
         };
         remove_others(dir, generation).map_err(|e| halt(dir, &e))?;
@@ -162,7 +162,7 @@ pub fn in_use(dir: &Path) -> Result<Option<u64>, Halt> {
     let generation: u64 = number.ok_or_else(|| halt(&pointer, &sealed::damaged(&pointer)))?;
     if !dir.join(generation.to_string()).is_dir() {
         return Err(
-            StorageError::new(&pointer, format!("it names {generation}, and there is no such directory")).into()
+            StorageError::damage(&pointer, format!("it names {generation}, and there is no such directory")).into()
         );
     }
     Ok(Some(generation))
@@ -194,5 +194,5 @@ fn remove_others(dir: &Path, generation: u64) -> io::Result<()> {
 }
 
 fn halt(path: &Path, e: &io::Error) -> Halt {
-    StorageError::new(path, e.to_string()).into()
+    StorageError::io(path, e).into()
 }
