@@ -423,8 +423,7 @@ async fn a_node_whose_log_is_gone_is_not_started_and_not_begun_anew() {
     let (code, printed) = run_named(&node, &recover).await;
     assert_eq!(code, 0, "{printed}");
     node.start().await;
-    let has = eventually(LIMIT, "it serves", async || {
-        node.try_get("/api/doc?db=shop&col=things&id=kept").await?.success()
-    });
+    let has =
+        eventually(LIMIT, "it serves", async || node.try_get("/api/doc?db=shop&col=things&id=kept").await?.success());
     assert_eq!(has.await["_id"], "kept");
 }

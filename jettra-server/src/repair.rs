@@ -15,7 +15,7 @@ use crate::cluster::identity::{self, Identity};
 use crate::data_dir::DataDir;
 use crate::mend;
 use crate::peers::Secret;
-use crate::raft::{StateStore, Survey, mark_is_whole, mark_path, state_in_use};
+use crate::raft::{StateStore, Survey, mark_is_whole, mark_path, offline, state_in_use};
 use crate::sealed;
 use crate::storage::sled_files;
 
@@ -149,7 +149,13 @@ fn check(dir: &DataDir) -> Result<Report, String> {
 
     let state = of("state");
     if state.is_dir() {
-        check_state(&mut report, dir, &state, (log_is_whole && !identity_is_lost).then_some(survey.first_index()), &who)?;
+        check_state(
+            &mut report,
+            dir,
+            &state,
+            (log_is_whole && !identity_is_lost).then_some(survey.first_index()),
+            &who,
+        )?;
     } else {
         report.whole("state", "there is none");
     }
@@ -238,6 +244,7 @@ fn check_state(report: &mut Report, dir: &DataDir, state: &Path, first: Option<u
     let pointer = state.join("CURRENT");
     let is_number = |bytes: &[u8]| sealed::read_line(bytes).is_some_and(|text| text.parse::<u64>().is_ok());
     small_file(report, &pointer, &is_number);
+    let mut contradiction = Ok(None);
     let verified = state_in_use(state).and_then(|generation| {
         let Some(generation) = generation else { return Ok(None) };
         small_file(report, &sled_files::mark_path(&state.join(generation.to_string())), &|bytes| {
@@ -246,6 +253,7 @@ fn check_state(report: &mut Report, dir: &DataDir, state: &Path, first: Option<u
         // Everything is read below; a collection with all its documents is a long read, and the only certain one.
         let store = Arc::new(StateStore::open(state, CACHE_BYTES)?);
         let (applied, verified) = (store.state().applied(), store.state().verify());
+        contradiction = offline::contradiction(&store.state(), store.has_arrived(), &dir.join("log"));
         if verified.is_err() {
             // sled may hang on its way out after it has failed; this process ends soon.
             std::mem::forget(store);
@@ -258,10 +266,15 @@ fn check_state(report: &mut Report, dir: &DataDir, state: &Path, first: Option<u
             let next = applied.map_or(0, |index| index + 1);
             let records =
                 format!("{} documents, {} records, up to index {:?}", found.documents, found.records, applied);
-            match first {
-                Some(first) if next < first => {
+            match (first, contradiction?) {
+                (Some(first), _) if next < first => {
                     report.damaged("state", format!("it ends before index {next} and the log begins at {first}"), "");
                     set_aside(report, dir, Some(first), who)?;
+                }
+                // What the log lost, or has in another place, was promised.
+                (Some(_), Some(why)) => {
+                    report.damaged("log", why, "nothing");
+                    report.left.push(who.promises_lost(dir.path()));
                 }
                 _ => report.whole("state", records),
             }

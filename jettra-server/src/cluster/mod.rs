@@ -207,10 +207,11 @@ impl Cluster {
                 _ = tick.tick() => {}
                 _ = stop.wait_for(|s| *s != Stop::Running) => return,
             }
-            let log = consensus.log().clone();
-            match tokio::task::spawn_blocking(move || log.write_mark()).await {
+            let (log, store) = (consensus.log().clone(), consensus.store().clone());
+            let marks = move || log.write_mark().and_then(|()| store.settle(log.bounds().0));
+            match tokio::task::spawn_blocking(marks).await {
                 Ok(Ok(())) => {}
-                Ok(Err(e)) => self.fail(format!("the log's mark could not be written: {e}")),
+                Ok(Err(e)) => self.fail(format!("the marks of log and state could not be written: {e}")),
                 Err(e) => self.fail(e.to_string()),
             }
             if !consensus.log().is_pristine()

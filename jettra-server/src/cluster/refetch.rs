@@ -60,7 +60,7 @@ impl Cluster {
             }
             self.fetch_state(membership, &store, &others, first - 1).await;
         }
-        fetch::fit_log(&log, &store.state()).await.map_err(|e| e.to_string())?;
+        fetch::reconcile(&log, &store).await?;
         Ok((log, store))
     }
 

@@ -109,7 +109,9 @@ fn make(chosen: &Candidate) -> Result<(), String> {
         Ok(store) => copied(&store.state(), engine).map_err(|e| mend::with_command(&e, chosen.dir.path()))?,
         Err(_) => State::open(engine).map_err(|e| e.to_string())?,
     };
-    offline::replay(&state, &chosen.dir.join("log"))?;
+    if !chosen.contradicts {
+        offline::replay(&state, &chosen.dir.join("log"))?;
+    }
 
     let doc = state.members().into_iter().find(|doc| doc.raft_id == chosen.membership.raft_id);
     let url = doc.map(|doc| doc.url).unwrap_or_default();

@@ -97,8 +97,9 @@ pub(super) fn check(store: &Path, tree: &Path) -> Result<(), StorageError> {
     };
     let mark = Mark::load(store).map_err(|e| StorageError::io(&mark_path(store), &e))?;
     let files = Files::of(tree).map_err(failed(tree))?;
-    let damaged =
-        |path: &Path, at: u64| StorageError::damage(path, format!("it is damaged: the frame at byte {at} cannot be read"));
+    let damaged = |path: &Path, at: u64| {
+        StorageError::damage(path, format!("it is damaged: the frame at byte {at} cannot be read"))
+    };
     if let Some((_, path)) = &files.snapshot {
         let bytes = fs::read(path).map_err(failed(path))?;
         if frame(&bytes) != Some(bytes.len()) {

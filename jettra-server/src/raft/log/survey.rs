@@ -160,3 +160,15 @@ pub(in crate::raft) fn entries_from(dir: &Path, next: u64) -> io::Result<BTreeMa
     })?;
     Ok(entries)
 }
+
+/// Up to where the log in `dir` was purged, where it ends, and what it has at `index`, as far as it can be read.
+pub(in crate::raft) fn ends_and(dir: &Path, index: u64) -> io::Result<(Option<LogId>, Option<LogId>, Option<LogId>)> {
+    let mut there: Option<LogId> = None;
+    check::walk(dir, |_, record| match record {
+        WALRecord::Action(RaftLogAction::Append(id, _)) if id.0.index == index => there = Some(id.0),
+        WALRecord::Action(RaftLogAction::TruncateAfter(id)) if id.is_none_or(|id| id.0.index < index) => there = None,
+        _ => {}
+    })?;
+    let survey = Survey::of(dir, false)?;
+    Ok((survey.purged, survey.last, there))
+}
