@@ -126,8 +126,16 @@ fn check(dir: &DataDir) -> Result<Report, String> {
     };
 
     let log = of("log");
-    let mut log_is_whole = small_file(&mut report, &mark_path(&log), &mark_is_whole) != Small::Lost;
+    let mark = small_file(&mut report, &mark_path(&log), &mark_is_whole);
     let survey = Survey::of(&log, false).map_err(|e| format!("{} cannot be read: {e}", log.display()))?;
+    let mut log_is_whole = true;
+    if mark == Small::Lost
+        && survey.lost_mark.is_none()
+        && let Some(row) = report.rows.last_mut()
+    {
+        row.found = "DAMAGED: one of its two slots cannot be read".to_owned();
+        row.done = "the next start goes on with the other one";
+    }
     let has_held = survey.acknowledged.is_some()
         || identity.as_ref().is_some_and(|identity| identity.has_promised)
         || of("state").join("CURRENT").exists();
