@@ -386,3 +386,44 @@ async fn a_repair_refuses_what_is_no_stopped_node() {
         assert!(code == 2 && printed.contains(why) && printed.lines().count() == 1, "{dir}: {code} {printed}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_log_is_gone_is_not_started_and_not_begun_anew() {
+    let mut node = Node::standalone(json!({})).await;
+    node.post("/api/doc?db=shop&col=things", json!({"_id": "kept"})).await.ok();
+    node.stop_gracefully().await;
+    let dir = data(&node);
+    // One after the other goes; from the second on nothing but node.json tells that there was anything.
+    for gone in [&["log"][..], &["log", "log.acked"], &["log", "log.acked", "state"]] {
+        for name in gone {
+            std::fs::rename(dir.join(name), dir.join(format!("{name}.away"))).unwrap();
+        }
+        let repair = ["repair".to_owned(), "--data-dir".to_owned(), "data".to_owned()];
+        for started in [false, true] {
+            if started {
+                node.launch();
+                assert_eq!(node.ended(LIMIT).await.code(), Some(2), "without {gone:?}: {}", node.log_tail(3));
+                command_of(&node.log_tail(1), "log");
+            }
+            let (code, printed) = run_named(&node, &repair).await;
+            assert!(code == 1 && printed.contains("what this node promised"), "without {gone:?}: {code} {printed}");
+            assert!(!printed.contains("can be started") && !printed.contains("set aside"), "{printed}");
+        }
+        for name in gone {
+            let place = dir.join(name);
+            if place.is_dir() {
+                std::fs::remove_dir_all(&place).unwrap();
+            }
+            std::fs::rename(dir.join(format!("{name}.away")), &place).unwrap();
+        }
+    }
+    // What can be read of it goes on as a new cluster.
+    std::fs::remove_dir_all(dir.join("log")).unwrap();
+    let recover = ["recover", "--accept-loss", "--apply", "data"].map(str::to_owned);
+    let (code, printed) = run_named(&node, &recover).await;
+    assert_eq!(code, 0, "{printed}");
+    node.start().await;
+    let has =
+        eventually(LIMIT, "it serves", async || node.try_get("/api/doc?db=shop&col=things&id=kept").await?.success());
+    assert_eq!(has.await["_id"], "kept");
+}

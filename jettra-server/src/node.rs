@@ -232,8 +232,10 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
     let consensus = cluster.open().await?;
     tokio::spawn(cluster.clone().announce_move(consensus.clone(), peers));
     if cluster.identity().membership.is_some_and(|m| m.raft_id == FIRST) {
-        // The first node finishes what a crash during its first start may have left.
+        // The first node finishes what a crash during its first start may have left; once it is noted that Raft has
+        // begun, an empty log was refused before this.
         consensus.initialize(cluster.member()).await?;
+        cluster.keep_promised().await?;
         tokio::spawn(give_identity(cluster.clone()));
     }
     tracing::info!(

@@ -15,7 +15,7 @@ use crate::cluster::identity::{self, Identity};
 use crate::data_dir::DataDir;
 use crate::mend;
 use crate::peers::Secret;
-use crate::raft::{StateStore, Survey, mark_is_whole, mark_path, state_in_use};
+use crate::raft::{StateStore, Survey, mark_is_whole, mark_path, offline, state_in_use};
 use crate::sealed;
 use crate::storage::sled_files;
 
@@ -100,7 +100,14 @@ fn check(dir: &DataDir) -> Result<Report, String> {
     let is_identity = |bytes: &[u8]| sealed::read_json::<Identity>(bytes).is_some();
     let is_line = |bytes: &[u8]| sealed::read_line(bytes).is_some();
     let is_addresses = |bytes: &[u8]| sealed::read_json::<Addresses>(bytes).is_some();
-    let identity_is_lost = small_file(&mut report, &identity::path(dir.path()), &is_identity) == Small::Lost;
+    let mut identity_is_lost = small_file(&mut report, &identity::path(dir.path()), &is_identity) == Small::Lost;
+    // A node makes it at its first start, before anything else.
+    identity_is_lost |= !identity::path(dir.path()).exists();
+    let identity = sealed::bytes_of(&identity::path(dir.path())).ok().flatten();
+    let identity = identity.and_then(|bytes| sealed::read_json::<Identity>(&bytes));
+    if let Some(identity) = &identity {
+        identity.check_version(dir.path())?;
+    }
     if small_file(&mut report, &of("secret"), &is_line) == Small::Lost {
         report.left.push(format!(
             "copy the file from another member: scp <another member's data directory>/secret {}",
@@ -110,8 +117,6 @@ fn check(dir: &DataDir) -> Result<Report, String> {
     if small_file(&mut report, &addresses::path(dir.path()), &is_addresses) == Small::Lost {
         report.set_aside(dir, "members.json")?;
     }
-    let identity = sealed::bytes_of(&identity::path(dir.path())).ok().flatten();
-    let identity = identity.and_then(|bytes| sealed::read_json::<Identity>(&bytes));
     let raft_id = identity.as_ref().and_then(|identity| identity.membership.as_ref()).map(|m| m.raft_id);
     let known = Addresses::load(dir.path()).ok().flatten().unwrap_or_default();
     let who = Who {
@@ -121,23 +126,30 @@ fn check(dir: &DataDir) -> Result<Report, String> {
     };
 
     let log = of("log");
+    let mark = small_file(&mut report, &mark_path(&log), &mark_is_whole);
+    let survey = Survey::of(&log, false).map_err(|e| format!("{} cannot be read: {e}", log.display()))?;
     let mut log_is_whole = true;
-    let survey = if log.is_dir() {
-        log_is_whole = small_file(&mut report, &mark_path(&log), &mark_is_whole) != Small::Lost;
-        Some(Survey::of(&log, false).map_err(|e| format!("{} cannot be read: {e}", log.display()))?)
+    if mark == Small::Lost
+        && survey.lost_mark.is_none()
+        && let Some(row) = report.rows.last_mut()
+    {
+        row.found = "DAMAGED: one of its two slots cannot be read".to_owned();
+        row.done = "the next start goes on with the other one";
+    }
+    let has_held = survey.acknowledged.is_some()
+        || identity.as_ref().is_some_and(|identity| identity.has_promised)
+        || of("state").join("CURRENT").exists();
+    if let Some(damage) = survey.damage() {
+        log_is_whole = false;
+        report.damaged("log", damage, "nothing");
+    } else if raft_id.is_some() && survey.is_pristine && (has_held || !log.is_dir()) {
+        log_is_whole = false;
+        report.damaged("log", "it is gone, and this node is a member of a cluster", "nothing");
+    } else if !log.is_dir() {
+        report.whole("log", "there is none");
     } else {
-        None
-    };
-    match survey.as_ref().map(|survey| (survey, survey.damage())) {
-        None => report.whole("log", "there is none"),
-        Some((survey, None)) => {
-            let last = survey.last_position().map_or_else(|| "no entry".to_owned(), |last| last.to_string());
-            report.whole("log", format!("{} records, from index {} to {last}", survey.records, survey.first_index()));
-        }
-        Some((_, Some(damage))) => {
-            log_is_whole = false;
-            report.damaged("log", damage, "nothing");
-        }
+        let last = survey.last_position().map_or_else(|| "no entry".to_owned(), |last| last.to_string());
+        report.whole("log", format!("{} records, from index {} to {last}", survey.records, survey.first_index()));
     }
     if identity_is_lost || !log_is_whole {
         report.left.push(who.promises_lost(dir.path()));
@@ -145,8 +157,13 @@ fn check(dir: &DataDir) -> Result<Report, String> {
 
     let state = of("state");
     if state.is_dir() {
-        let first = survey.as_ref().map_or(0, Survey::first_index);
-        check_state(&mut report, dir, &state, log_is_whole.then_some(first), &who)?;
+        check_state(
+            &mut report,
+            dir,
+            &state,
+            (log_is_whole && !identity_is_lost).then_some(survey.first_index()),
+            &who,
+        )?;
     } else {
         report.whole("state", "there is none");
     }
@@ -235,16 +252,16 @@ fn check_state(report: &mut Report, dir: &DataDir, state: &Path, first: Option<u
     let pointer = state.join("CURRENT");
     let is_number = |bytes: &[u8]| sealed::read_line(bytes).is_some_and(|text| text.parse::<u64>().is_ok());
     small_file(report, &pointer, &is_number);
-    let verified = state_in_use(state).map_err(|e| e.to_string()).and_then(|generation| {
+    let mut contradiction = Ok(None);
+    let verified = state_in_use(state).and_then(|generation| {
         let Some(generation) = generation else { return Ok(None) };
         small_file(report, &sled_files::mark_path(&state.join(generation.to_string())), &|bytes| {
             sealed::read_line(bytes).is_some()
         });
         // Everything is read below; a collection with all its documents is a long read, and the only certain one.
-        let store = StateStore::open(state, CACHE_BYTES).map_err(|e| e.to_string())?;
-        let store = Arc::new(store);
+        let store = Arc::new(StateStore::open(state, CACHE_BYTES)?);
         let (applied, verified) = (store.state().applied(), store.state().verify());
-        let verified = verified.map_err(|e| e.to_string());
+        contradiction = offline::contradiction(&store.state(), store.has_arrived(), &dir.join("log"));
         if verified.is_err() {
             // sled may hang on its way out after it has failed; this process ends soon.
             std::mem::forget(store);
@@ -257,16 +274,27 @@ fn check_state(report: &mut Report, dir: &DataDir, state: &Path, first: Option<u
             let next = applied.map_or(0, |index| index + 1);
             let records =
                 format!("{} documents, {} records, up to index {:?}", found.documents, found.records, applied);
-            match first {
-                Some(first) if next < first => {
+            match (first, contradiction?) {
+                (Some(first), _) if next < first => {
                     report.damaged("state", format!("it ends before index {next} and the log begins at {first}"), "");
                     set_aside(report, dir, Some(first), who)?;
+                }
+                // What the log lost, or has in another place, was promised.
+                (Some(_), Some(why)) => {
+                    report.damaged("log", why, "nothing");
+                    report.left.push(who.promises_lost(dir.path()));
                 }
                 _ => report.whole("state", records),
             }
         }
+        Err(why) if !why.is_damage() => {
+            return Err(format!(
+                "the state in {} was not checked: {why}. Nothing was set aside: remove the cause, and run the same again",
+                state.display()
+            ));
+        }
         Err(why) => {
-            report.damaged("state", why, "");
+            report.damaged("state", why.to_string(), "");
             set_aside(report, dir, first, who)?;
         }
     }

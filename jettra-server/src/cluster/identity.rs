@@ -21,6 +21,10 @@ pub struct Identity {
     /// The feature level of what lies in the data directory: see [`crate::feature`].
     #[serde(default = "first_level", skip_serializing_if = "is_first_level")]
     pub feature_level: u64,
+    /// Whether its log has held a vote or entries: an empty log is a loss then, and never a beginning. Absent in files
+    /// of versions that did not note it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_promised: bool,
     /// The cluster it belongs to and its Raft id there; absent while it waits to be registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub membership: Option<Membership>,
@@ -63,15 +67,7 @@ impl Identity {
             Some(bytes) => {
                 let identity: Identity =
                     crate::sealed::read_json(&bytes).ok_or_else(|| crate::sealed::damaged(&path))?;
-                if identity.format != FORMAT {
-                    return Err(invalid(format!(
-                        "{} has format {}, this version reads {FORMAT}: start the version that wrote it",
-                        path.display(),
-                        identity.format
-                    )));
-                }
-                let whose = format!("the data directory {}", data_dir.display());
-                crate::feature::check(identity.feature_level, &whose).map_err(invalid)?;
+                identity.check_version(data_dir).map_err(invalid)?;
                 Some(identity)
             }
             None => None,
@@ -81,6 +77,7 @@ impl Identity {
             name: configured.map_or_else(|| format!("node-{}", crate::random::hex::<4>()), str::to_owned),
             incarnation: crate::random::hex::<16>(),
             feature_level: first_level(),
+            has_promised: false,
             membership: None,
         });
         if let Some(configured) = configured
@@ -100,6 +97,21 @@ impl Identity {
             identity.store(data_dir)?;
         }
         Ok(identity)
+    }
+
+    /// Says that this version must not touch `data_dir`, whose identity this is.
+    ///
+    /// # Errors
+    /// One line that says which version to start.
+    pub fn check_version(&self, data_dir: &Path) -> Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!(
+                "{} has format {}, this version reads {FORMAT}: start the version that wrote it",
+                path(data_dir).display(),
+                self.format
+            ));
+        }
+        crate::feature::check(self.feature_level, &format!("the data directory {}", data_dir.display()))
     }
 
     /// Keeps the identity. Blocks until it is on disk.

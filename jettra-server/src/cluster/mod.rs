@@ -101,6 +101,8 @@ pub struct Cluster {
     identity: RwLock<Identity>,
     /// Which process this is: see [`NodeInfo::instance`].
     instance: String,
+    /// Held while what is kept of the identity changes.
+    identity_changes: tokio::sync::Mutex<()>,
     /// Clients of the other nodes.
     pub peers: Arc<Peers>,
     /// Sessions that other nodes opened with this one.
@@ -149,6 +151,7 @@ impl Cluster {
             options,
             identity: RwLock::new(identity),
             instance: crate::random::hex::<8>(),
+            identity_changes: tokio::sync::Mutex::default(),
             peers,
             sessions: Sessions::default(),
             secret: RwLock::new(secret),
@@ -178,7 +181,7 @@ impl Cluster {
         let membership = identity.membership.ok_or("the node is no member yet")?;
         let damaged = |why: String| crate::mend::with_command(&why, &self.options.data_dir);
         self.peers.set_caller(self.secret.read().clone(), &membership.cluster_id, membership.raft_id);
-        let (log, store) = self.open_stores(&membership).await.map_err(damaged)?;
+        let (log, store) = self.open_stores(&membership, identity.has_promised).await.map_err(damaged)?;
         let consensus = Consensus::open(
             membership.raft_id,
             &membership.cluster_id,
@@ -214,11 +217,17 @@ impl Cluster {
                 _ = tick.tick() => {}
                 _ = stop.wait_for(|s| *s != Stop::Running) => return,
             }
-            let log = consensus.log().clone();
-            match tokio::task::spawn_blocking(move || log.write_mark()).await {
+            let (log, store) = (consensus.log().clone(), consensus.store().clone());
+            let marks = move || log.write_mark().and_then(|()| store.settle(log.bounds().0));
+            match tokio::task::spawn_blocking(marks).await {
                 Ok(Ok(())) => {}
-                Ok(Err(e)) => self.fail(format!("the log's mark could not be written: {e}")),
+                Ok(Err(e)) => self.fail(format!("the marks of log and state could not be written: {e}")),
                 Err(e) => self.fail(e.to_string()),
+            }
+            if !consensus.log().is_pristine()
+                && let Err(e) = self.keep_promised().await
+            {
+                return self.fail(e);
             }
             let picture = consensus.picture();
             if let Some(why) = picture.halted {
@@ -428,17 +437,35 @@ impl Cluster {
 
     /// Keeps the cluster's feature level beside the data, so that a version that does not support it stays off them.
     async fn keep_feature_level(&self, level: u64) {
-        let mut identity = self.identity();
-        if identity.feature_level >= level {
+        if self.identity.read().feature_level >= level {
             return;
         }
-        identity.feature_level = level;
-        let (dir, stored) = (self.options.data_dir.clone(), identity.clone());
-        match tokio::task::spawn_blocking(move || stored.store(&dir)).await {
-            Ok(Ok(())) => *self.identity.write() = identity,
-            Ok(Err(e)) => self.fail(format!("the feature level could not be kept in the data directory: {e}")),
-            Err(e) => self.fail(e.to_string()),
+        if let Err(e) = self.change_identity(|identity| identity.feature_level = level).await {
+            self.fail(format!("the feature level could not be kept in the data directory: {e}"));
         }
+    }
+
+    /// Keeps that this node's log has held something: see [`Identity::has_promised`].
+    ///
+    /// # Errors
+    /// I/O errors, as one line.
+    pub async fn keep_promised(&self) -> std::result::Result<(), String> {
+        if self.identity.read().has_promised {
+            return Ok(());
+        }
+        let kept = self.change_identity(|identity| identity.has_promised = true).await;
+        kept.map_err(|e| format!("that raft has begun could not be kept in the data directory: {e}"))
+    }
+
+    async fn change_identity(&self, change: impl FnOnce(&mut Identity)) -> std::result::Result<(), String> {
+        let _one_at_a_time = self.identity_changes.lock().await;
+        let mut identity = self.identity();
+        change(&mut identity);
+        let (dir, stored) = (self.options.data_dir.clone(), identity.clone());
+        let stored = tokio::task::spawn_blocking(move || stored.store(&dir)).await.map_err(|e| e.to_string())?;
+        stored.map_err(|e| e.to_string())?;
+        *self.identity.write() = identity;
+        Ok(())
     }
 
     fn fail(&self, why: String) {

@@ -4,6 +4,7 @@
 //! its log can go on from it takes no part in anything, which breaks no promise. Any member may give the state, since
 //! what a member has applied is committed.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,22 +14,26 @@ use super::Cluster;
 use super::addresses::{Address, Addresses};
 use super::identity::Membership;
 use crate::peers::Target;
-use crate::raft::{Envelope, LogStore, StateStore, fetch};
+use crate::raft::{Envelope, LogStore, StateStore, fetch, mark_path};
 
 /// Between two rounds of asking the members.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Cluster {
-    /// Opens log and state of the member that this node is.
+    /// Opens log and state of the member that this node is. `has_promised` says that its log cannot be empty.
     ///
     /// # Errors
-    /// I/O errors and damage; a state that the log does not go on from, where nobody can be asked for another one.
+    /// I/O errors and damage; a log that is gone; a state that the log does not go on from, where nobody can be asked for another one.
     pub(super) async fn open_stores(
         self: &Arc<Self>,
         membership: &Membership,
+        has_promised: bool,
     ) -> Result<(LogStore, Arc<StateStore>), String> {
         let options = self.options.clone();
         let opening = tokio::task::spawn_blocking(move || {
+            if let Some(why) = log_is_gone(&options.data_dir, has_promised) {
+                return Err(why);
+            }
             let log = LogStore::open(&options.data_dir.join("log")).map_err(|e| e.to_string())?;
             let dir = options.data_dir.join("state");
             let store = StateStore::open(&dir, options.cache_bytes).map_err(|e| e.to_string())?;
@@ -40,6 +45,9 @@ impl Cluster {
         });
         let (log, store, known) = opening.await.map_err(|e| e.to_string())??;
         let (first, applied) = (log.bounds().0, store.state().applied().index);
+        if log.is_pristine() && (has_promised || applied.is_some()) {
+            return Err(log_is_lost(&self.options.data_dir));
+        }
         let next = applied.map_or(0, |index| index + 1);
         if next < first {
             let others: Vec<Address> = known.others(membership.raft_id).cloned().collect();
@@ -52,7 +60,7 @@ impl Cluster {
             }
             self.fetch_state(membership, &store, &others, first - 1).await;
         }
-        fetch::fit_log(&log, &store.state()).await.map_err(|e| e.to_string())?;
+        fetch::reconcile(&log, &store).await?;
         Ok((log, store))
     }
 
@@ -96,5 +104,41 @@ impl Cluster {
         let opened = peer.receive("/raft/rpc/fetch-state", call).await;
         let (response, key, sequence) = opened.map_err(|e| e.to_string())?;
         fetch::receive(store.clone(), Box::pin(response.bytes_stream()), key, sequence, at_least).await
+    }
+}
+
+/// Why the member in `data_dir` must not begin with an empty log; looked at before one is made.
+fn log_is_gone(data_dir: &Path, has_promised: bool) -> Option<String> {
+    let log = data_dir.join("log");
+    let has_held = has_promised || mark_path(&log).exists() || data_dir.join("state").join("CURRENT").exists();
+    (!log.is_dir() && has_held).then(|| log_is_lost(data_dir))
+}
+
+/// What is said of a log that is not there any more.
+fn log_is_lost(data_dir: &Path) -> String {
+    format!(
+        "the raft log in {} is gone: this node has acknowledged entries and given votes that stood there",
+        data_dir.join("log").display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_may_be_missing_only_before_anything_was_promised() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(log_is_gone(dir.path(), false), None);
+        assert!(log_is_gone(dir.path(), true).unwrap().contains("is gone"));
+        std::fs::write(dir.path().join("log.acked"), "").unwrap();
+        assert!(log_is_gone(dir.path(), false).is_some());
+        std::fs::create_dir(dir.path().join("log")).unwrap();
+        assert_eq!(log_is_gone(dir.path(), true), None);
+        std::fs::remove_file(dir.path().join("log.acked")).unwrap();
+        std::fs::remove_dir(dir.path().join("log")).unwrap();
+        std::fs::create_dir(dir.path().join("state")).unwrap();
+        std::fs::write(dir.path().join("state/CURRENT"), "").unwrap();
+        assert!(log_is_gone(dir.path(), false).is_some());
     }
 }

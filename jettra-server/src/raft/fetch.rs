@@ -11,10 +11,11 @@ use openraft::RaftLogReader;
 use openraft::storage::RaftLogStorage;
 use tokio::sync::mpsc;
 
-use super::log::LogStore;
+use super::log::{LogStore, Position};
 use super::machine::log_id;
 use super::snapshot::{self, Reader};
 use super::store::{Fresh, StateStore};
+use super::types::LogId;
 use crate::peers::Key;
 use crate::state::{Importer, Pin, State};
 
@@ -94,6 +95,50 @@ where
     swapped.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
 }
 
+/// Fits the log to a state that came from another member, and takes the note of that away; refuses any other state that
+/// does not go with the log.
+///
+/// # Errors
+/// I/O errors; a state that stands where the log has nothing, or something else.
+pub async fn reconcile(log: &LogStore, store: &Arc<StateStore>) -> Result<(), String> {
+    let state = store.state();
+    if !store.has_arrived() {
+        let Some(at) = log_id(&state.applied().position).map_err(|e| e.to_string())? else { return Ok(()) };
+        let mut log = log.clone();
+        let ends = log.get_log_state().await.map_err(|e| e.to_string())?;
+        let there = log.try_get_log_entries(at.index..=at.index).await.map_err(|e| e.to_string())?;
+        let there = there.first().map(|entry| entry.log_id);
+        return match contradiction(at, ends.last_purged_log_id, ends.last_log_id, there) {
+            Some(why) => {
+                Err(format!("what is in {} and the raft log do not go together: {why}", store.dir().display()))
+            }
+            None => Ok(()),
+        };
+    }
+    fit_log(log, &state).await.map_err(|e| e.to_string())?;
+    let store = store.clone();
+    let settled = tokio::task::spawn_blocking(move || store.settle(u64::MAX)).await;
+    settled.map_err(|e| e.to_string())?.map_err(|e| format!("the note of the fetched state cannot be removed: {e}"))
+}
+
+/// Why a state that has applied `at` does not go with a log that was purged up to and ends at these, and has `there` at
+/// the state's index.
+pub(super) fn contradiction(
+    at: LogId,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    there: Option<LogId>,
+) -> Option<String> {
+    let show = |id: LogId| Position::from(id).to_string();
+    if last.is_none_or(|last| last.index < at.index) {
+        let last = last.map_or_else(|| "nothing".to_owned(), show);
+        return Some(format!("the state has applied {}, and the log ends at {last}", show(at)));
+    }
+    let there = there.or(purged.filter(|purged| purged.index == at.index));
+    let other = there.filter(|there| *there != at)?;
+    Some(format!("the state has applied {}, and the log has {} there", show(at), show(other)))
+}
+
 /// Lets go of what the log holds in the place of entries that the state has applied otherwise, or has gone beyond.
 ///
 /// What the state has applied is committed. So where the log has another entry at the same index, or ends before it,
@@ -101,7 +146,7 @@ where
 ///
 /// # Errors
 /// I/O errors.
-pub async fn fit_log(log: &LogStore, state: &State) -> std::io::Result<()> {
+async fn fit_log(log: &LogStore, state: &State) -> std::io::Result<()> {
     let mut log = log.clone();
     let Some(at) = log_id(&state.applied().position)? else { return Ok(()) };
     if at.index < log.bounds().0 {
@@ -148,6 +193,71 @@ mod tests {
         log.blocking_append(entries.map(entry).collect::<Vec<_>>()).await.unwrap();
         log.save_committed(committed).await.unwrap();
         log
+    }
+
+    #[test]
+    fn a_state_that_did_not_come_from_elsewhere_must_go_with_the_log() {
+        let id = LogId::new_term_index;
+        let at = id(2, 5);
+        for (purged, last, there, goes) in [
+            (None, Some(id(2, 7)), Some(at), true),
+            (Some(at), Some(at), None, true),
+            (Some(id(2, 4)), Some(at), Some(at), true),
+            (None, None, None, false),
+            (None, Some(id(2, 4)), None, false),
+            (None, Some(id(3, 4)), None, false),
+            (None, Some(id(3, 7)), Some(id(3, 5)), false),
+            (Some(id(1, 5)), Some(id(2, 7)), None, false),
+        ] {
+            let why = contradiction(at, purged, last, there);
+            assert_eq!(why.is_none(), goes, "{purged:?} {last:?} {there:?}: {why:?}");
+        }
+    }
+
+    /// A store in `dir` that has applied blank entries of term 1 up to `index`.
+    fn store(dir: &std::path::Path, index: u64) -> Arc<StateStore> {
+        let store = StateStore::open(dir, 1 << 20).unwrap();
+        for index in 0..=index {
+            let position = super::super::machine::position(LogId::new_term_index(1, index));
+            store.state().apply(&[LogEntry { index, position: &position, payload: Payload::Blank }]).unwrap();
+        }
+        Arc::new(store)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn only_a_state_that_was_fetched_has_the_log_fitted_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(&dir.path().join("log"), &[1, 1, 1, 1], Some(LogId::new_term_index(1, 1))).await;
+        let own = store(&dir.path().join("state"), 5);
+        let refused = reconcile(&log, &own).await.unwrap_err();
+        assert!(refused.contains("index 5 of term 1") && refused.contains("do not go together"), "{refused}");
+        assert_eq!(log.bounds(), (0, 4), "nothing was changed");
+        drop(own);
+
+        // The same state, come from elsewhere; a crash follows on the exchange.
+        let member = StateStore::open(&dir.path().join("member"), 1 << 20).unwrap();
+        let member = Arc::new(member);
+        let given = store(&dir.path().join("given"), 5).state();
+        let taker = member.clone();
+        tokio::task::spawn_blocking(move || {
+            let fresh = taker.fresh().unwrap();
+            let mut importer = Importer::new(fresh.engine().unwrap()).unwrap();
+            for record in given.export(&given.pin()) {
+                let (key, value) = record.unwrap();
+                importer.put(key, value).unwrap();
+            }
+            importer.finish().unwrap();
+            let state = State::open(fresh.engine().unwrap()).unwrap();
+            taker.swap(fresh, state).unwrap();
+        })
+        .await
+        .unwrap();
+        assert!(member.has_arrived());
+        assert!(dir.path().join("member/ARRIVED").exists());
+        reconcile(&log, &member).await.unwrap();
+        assert_eq!(log.bounds(), (6, 6));
+        assert!(!member.has_arrived() && !dir.path().join("member/ARRIVED").exists());
+        reconcile(&log, &member).await.unwrap();
     }
 
     #[tokio::test]

@@ -6,8 +6,8 @@ use std::path::Path;
 use openraft::storage::RaftLogStorage;
 use openraft::{EntryPayload, Membership};
 
-use super::log::{LogStore, Position, entries_from};
-use super::machine::{apply_entries, members, position};
+use super::log::{LogStore, Position, ends_and, entries_from};
+use super::machine::{apply_entries, log_id, members, position};
 use super::types::{LogId, Member, StoredMembership, Vote};
 use crate::state::State;
 
@@ -41,6 +41,19 @@ pub fn replay(state: &State, dir: &Path) -> Result<u64, String> {
     }
     apply_entries(state, &batch).map_err(|e| e.to_string())?;
     Ok(count)
+}
+
+/// Why the state does not go with the log in `dir`; `None` where it does, or `has_arrived`: where it came from another
+/// member and the log is fitted to it at the next start.
+///
+/// # Errors
+/// I/O errors.
+pub fn contradiction(state: &State, has_arrived: bool, dir: &Path) -> Result<Option<String>, String> {
+    let failed = |e: std::io::Error| format!("{} cannot be read: {e}", dir.display());
+    let at = log_id(&state.applied().position).map_err(failed)?;
+    let Some(at) = at.filter(|_| !has_arrived) else { return Ok(None) };
+    let (purged, last, there) = ends_and(dir, at.index).map_err(failed)?;
+    Ok(super::fetch::contradiction(at, purged, last, there))
 }
 
 /// What a new cluster begins with.

@@ -3,6 +3,8 @@
 //! ```text
 //! state/CURRENT    the number of the engine in use, replaced at the end of an installation
 //! state/7/         an engine
+//! state/ARRIVED    the number of an engine that came from another member, and the index it stands at: the log has to be
+//!                  fitted to it
 //! ```
 
 use std::io;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::sealed;
@@ -23,6 +25,8 @@ pub struct StateStore {
     dir: PathBuf,
     cache_bytes: usize,
     current: RwLock<(u64, State)>,
+    /// The index at which a state from another member stands that the log was not fitted to yet.
+    arrived: Mutex<Option<u64>>,
     /// One import at a time.
     importing: Arc<Semaphore>,
     /// The last number given to one, which is never given again.
@@ -37,6 +41,9 @@ pub struct Fresh {
     _turn: OwnedSemaphorePermit,
 }
 
+/// The name of the note that a state came from another member.
+const ARRIVED: &str = "ARRIVED";
+
 impl StateStore {
     /// Opens the state in `dir`, which is made if absent, and makes what it read durable, so that
     /// Raft may purge its log up to there. Blocks.
@@ -50,7 +57,7 @@ impl StateStore {
             Some(generation) => generation,
             None => match generations(dir).map_err(|e| halt(dir, &e))?[..] {
                 [] | [1] => 1,
-                _ => return Err(StorageError::new(dir, "CURRENT, which names the state in use, is missing").into()),
+                _ => return Err(StorageError::damage(dir, "CURRENT, which names the state in use, is missing").into()),
             },
         };
         remove_others(dir, generation).map_err(|e| halt(dir, &e))?;
@@ -61,10 +68,12 @@ impl StateStore {
         if !pointer.exists() {
             point_to(dir, generation)?;
         }
+        let arrived = arrived(dir, generation)?;
         Ok(StateStore {
             dir: dir.to_owned(),
             cache_bytes,
             current: RwLock::new((generation, state)),
+            arrived: Mutex::new(arrived),
             importing: Arc::new(Semaphore::new(1)),
             last: AtomicU64::new(generation),
         })
@@ -100,12 +109,40 @@ impl StateStore {
         let generation = fresh.generation;
         // So that the old state has nothing left to write when its last user lets go of it.
         self.state().durable_point()?;
+        // The log does not know of it yet: whoever opens the two after a crash must know why they do not fit.
+        let index = state.applied().index.unwrap_or(0);
+        let note = self.dir.join(ARRIVED);
+        crate::files::write(&note, sealed::line(&format!("{generation} {index}")).as_bytes())
+            .map_err(|e| halt(&note, &e))?;
         point_to(&self.dir, generation)?;
+        *self.arrived.lock() = Some(index);
         let (before, old) = std::mem::replace(&mut *self.current.write(), (generation, state));
         drop(old);
         fresh.engine = None;
         fresh.path = PathBuf::new();
         remove_later(self.dir.join(before.to_string()));
+        Ok(())
+    }
+
+    /// Whether the state came from another member and the log may not fit it yet.
+    pub fn has_arrived(&self) -> bool {
+        self.arrived.lock().is_some()
+    }
+
+    /// Takes the note away that the state came from another member, once the log's first index is `first`, behind where
+    /// it stands. Blocks.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn settle(&self, first: u64) -> io::Result<()> {
+        let mut arrived = self.arrived.lock();
+        if arrived.is_none_or(|index| first <= index) {
+            return Ok(());
+        }
+        match std::fs::remove_file(self.dir.join(ARRIVED)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => *arrived = None,
+        }
         Ok(())
     }
 
@@ -162,10 +199,20 @@ pub fn in_use(dir: &Path) -> Result<Option<u64>, Halt> {
     let generation: u64 = number.ok_or_else(|| halt(&pointer, &sealed::damaged(&pointer)))?;
     if !dir.join(generation.to_string()).is_dir() {
         return Err(
-            StorageError::new(&pointer, format!("it names {generation}, and there is no such directory")).into()
+            StorageError::damage(&pointer, format!("it names {generation}, and there is no such directory")).into()
         );
     }
     Ok(Some(generation))
+}
+
+/// The index that the note in `dir` tells of `generation`; a note of another one was overtaken.
+fn arrived(dir: &Path, generation: u64) -> Result<Option<u64>, Halt> {
+    let note = dir.join(ARRIVED);
+    let Some(bytes) = sealed::bytes_of(&note).map_err(|e| halt(&note, &e))? else { return Ok(None) };
+    let numbers = sealed::read_line(&bytes).and_then(|text| text.split_once(' '));
+    let numbers = numbers.and_then(|(of, index)| Some((of.parse::<u64>().ok()?, index.parse::<u64>().ok()?)));
+    let (of, index) = numbers.ok_or_else(|| halt(&note, &sealed::damaged(&note)))?;
+    Ok((of == generation).then_some(index))
 }
 
 /// Makes `generation` the engine in use in `dir`, for good.
@@ -194,5 +241,5 @@ fn remove_others(dir: &Path, generation: u64) -> io::Result<()> {
 }
 
 fn halt(path: &Path, e: &io::Error) -> Halt {
-    StorageError::new(path, e.to_string()).into()
+    StorageError::io(path, e).into()
 }

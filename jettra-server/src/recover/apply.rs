@@ -23,7 +23,7 @@ use crate::data_dir::DataDir;
 use crate::mend;
 use crate::peers::Secret;
 use crate::raft::offline::{self, Beginning};
-use crate::raft::{Member, Position, Survey, point_state_to};
+use crate::raft::{Member, Position, point_state_to};
 use crate::sealed;
 use crate::state::{Importer, State};
 use crate::storage::{Engine, SledConfig, SledEngine};
@@ -59,7 +59,8 @@ pub(super) fn run(chosen: &Path, args: &RecoverArgs) -> Result<(), String> {
     let chosen = candidates.swap_remove(0);
     drop(candidates);
     if let Some(damage) = chosen.damage() {
-        let only_log = chosen.log_damage.is_some() && (chosen.state.is_ok() || chosen.survey.first_index() == 0);
+        let log_begins = chosen.survey.first_index() == 0 && !chosen.survey.is_pristine;
+        let only_log = chosen.log_damage.is_some() && (chosen.state.is_ok() || log_begins);
         if !(args.accept_loss && only_log) {
             let hint = if only_log { ", or go on with what can be read with --accept-loss" } else { "" };
             return Err(format!(
@@ -108,7 +109,9 @@ fn make(chosen: &Candidate) -> Result<(), String> {
         Ok(store) => copied(&store.state(), engine).map_err(|e| mend::with_command(&e, chosen.dir.path()))?,
         Err(_) => State::open(engine).map_err(|e| e.to_string())?,
     };
-    offline::replay(&state, &chosen.dir.join("log"))?;
+    if !chosen.contradicts {
+        offline::replay(&state, &chosen.dir.join("log"))?;
+    }
 
     let doc = state.members().into_iter().find(|doc| doc.raft_id == chosen.membership.raft_id);
     let url = doc.map(|doc| doc.url).unwrap_or_default();
@@ -119,7 +122,7 @@ fn make(chosen: &Candidate) -> Result<(), String> {
     };
     let membership = Membership { cluster_id: uuid::Uuid::new_v4().to_string(), raft_id: chosen.membership.raft_id };
     let beginning = Beginning {
-        at: beginning(&state, &chosen.survey)?,
+        at: beginning(&state, chosen)?,
         cluster_id: membership.cluster_id.clone(),
         token_key: crate::random::bytes::<32>().to_vec(),
         raft_id: membership.raft_id,
@@ -142,15 +145,15 @@ fn make(chosen: &Candidate) -> Result<(), String> {
 }
 
 /// Where the new cluster's log begins: a gap behind all that the old one can have given.
-fn beginning(state: &State, survey: &Survey) -> Result<Position, String> {
-    let last = survey.last_position().unwrap_or_default();
+fn beginning(state: &State, chosen: &Candidate) -> Result<Position, String> {
+    let last = chosen.last().unwrap_or_default();
     let index = state.applied().index.unwrap_or(0).max(last.index) + GAP;
     if index >= MOST {
         return Err(
             "this cluster was recovered so often that its revisions are used up: export its data instead".to_owned()
         );
     }
-    Ok(Position { term: survey.vote_term().max(last.term) + 1, index })
+    Ok(Position { term: chosen.survey.vote_term().max(last.term) + 1, index })
 }
 
 /// A copy of `state` in the empty `engine`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cluster::identity::{Identity, Membership, path};
 use crate::data_dir::DataDir;
-use crate::raft::{Position, StateStore, Survey};
+use crate::raft::{Position, StateStore, Survey, offline};
 use crate::state::{Command, Op, State, Write};
 
 /// Memory for reading a state, in bytes.
@@ -25,6 +25,8 @@ pub(super) struct Candidate {
     pub survey: Survey,
     /// What is wrong with the log; `None` where it is whole.
     pub log_damage: Option<String>,
+    /// Whether its state does not go with its log: then the log is not replayed.
+    pub contradicts: bool,
     /// Its state, open; or why it cannot be.
     pub state: Result<StateStore, String>,
     /// Up to where entries are committed for certain: no other directory can contradict them.
@@ -47,7 +49,21 @@ impl Candidate {
         let state = StateStore::open(&dir.join("state"), CACHE_BYTES).map_err(|e| e.to_string());
         let applied = state.as_ref().ok().and_then(|store| applied_position(&store.state()));
         let committed = survey.committed.max(applied);
-        Ok(Candidate { log_damage: survey.damage(), dir, identity, membership, survey, state, committed })
+        let contradicts = match &state {
+            Ok(store) => offline::contradiction(&store.state(), store.has_arrived(), &log)?,
+            Err(_) => None,
+        };
+        let is_gone = || survey.is_pristine.then(|| format!("the raft log in {} is gone", log.display()));
+        Ok(Candidate {
+            log_damage: survey.damage().or_else(is_gone).or(contradicts.clone()),
+            contradicts: contradicts.is_some(),
+            dir,
+            identity,
+            membership,
+            survey,
+            state,
+            committed,
+        })
     }
 
     /// Where its log ends; the state's end where that is further, as after a snapshot.

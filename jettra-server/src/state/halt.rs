@@ -38,6 +38,16 @@ pub enum Halt {
 }
 
 impl Halt {
+    /// Whether what lies on disk is surely not as it was written. All else, such as a full disk or another version's
+    /// state, leaves that open.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Halt::Storage(e) => e.is_damage,
+            Halt::Damage { .. } => true,
+            Halt::Command { .. } | Halt::Level { .. } | Halt::Misuse { .. } => false,
+        }
+    }
+
     pub(super) fn damage(what: impl Into<String>) -> Self {
         Halt::Damage { what: what.into() }
     }

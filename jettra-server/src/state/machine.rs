@@ -208,11 +208,13 @@ fn check_format(engine: &dyn Engine) -> Result<(), Halt> {
     let key = keys::meta(META_FORMAT);
     match engine.get(&key)? {
         Some(format) if format == STATE_FORMAT => Ok(()),
-        Some(format) => Err(Halt::damage(format!(
-            "the store has the format {:?} and this version reads {:?}",
-            String::from_utf8_lossy(&format),
-            String::from_utf8_lossy(STATE_FORMAT)
-        ))),
+        Some(format) => Err(Halt::Level {
+            what: format!(
+                "the store has the format {:?} and this version reads {:?}: start the version that wrote it",
+                String::from_utf8_lossy(&format),
+                String::from_utf8_lossy(STATE_FORMAT)
+            ),
+        }),
         None if engine.chunk(Unbounded, Unbounded, Order::Ascending, ChunkLimit::ONE)?.is_empty() => {
             let mut batch = Batch::default();
             batch.put(key, Bytes::from_static(STATE_FORMAT));

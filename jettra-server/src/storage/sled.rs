@@ -143,7 +143,8 @@ impl SledEngine {
             Some(tree) => tree,
             None => (**handles.db.lock()).clone(),
         };
-        let what = match catch_unwind(AssertUnwindSafe(|| call(&tree))) {
+        let path = &self.config.path;
+        let error = match catch_unwind(AssertUnwindSafe(|| call(&tree))) {
             Ok(Ok(value)) => {
                 let mut pool = handles.pool.lock();
                 if pool.len() < POOLED_HANDLES {
@@ -151,11 +152,13 @@ impl SledEngine {
                 }
                 return Ok(value);
             }
-            Ok(Err(error)) => format!("{doing} failed: {}", without_places(&error)),
-            Err(panic) => format!("sled panicked in {doing}: {}", panic_text(&*panic)),
+            Ok(Err(error)) => {
+                StorageError::of_kind(path, error.kind(), format!("{doing} failed: {}", without_places(&error)))
+            }
+            Err(panic) => panicked(path, &format!("sled panicked in {doing}"), &*panic),
         };
         std::mem::forget(tree);
-        Err(self.fail(StorageError::new(&self.config.path, what)))
+        Err(self.fail(error))
     }
 
     /// From now on every call fails with the first error.
@@ -200,7 +203,7 @@ impl SledEngine {
             Ok(mark)
         };
         let written = write();
-        let failed = |e: io::Error| StorageError::new(&sled_files::mark_path(&self.config.path), e.to_string());
+        let failed = |e: io::Error| StorageError::io(&sled_files::mark_path(&self.config.path), &e);
         *kept = written.map_err(|e| self.fail(failed(e)))?;
         Ok(())
     }
@@ -361,15 +364,17 @@ fn open_handles(config: &SledConfig) -> Result<Handles> {
         .cache_capacity_bytes(config.cache_bytes)
         .flush_every_ms(Some(NEVER_MS));
     let db = catch_unwind(|| sled_config.open::<LEAF_FANOUT>())
-        .map_err(|panic| StorageError::new(path, format!("sled panicked while opening: {}", panic_text(&*panic))))?
-        .map_err(|error| StorageError::new(path, format!("cannot open: {}", without_places(&error))))?;
+        .map_err(|panic| panicked(path, "sled panicked while opening", &*panic))?
+        .map_err(|error| {
+            StorageError::of_kind(path, error.kind(), format!("cannot open: {}", without_places(&error)))
+        })?;
     Ok(Handles { pool: Mutex::new(Vec::new()), db: Mutex::new(db) })
 }
 
 /// The value that `stored` stands for, put together where it is large. Where its pieces have gone because it was
 /// replaced meanwhile, the newer one; `None` where it was deleted.
 fn whole(tree: &Tree, key: &[u8], stored: &InlineArray) -> io::Result<Option<Bytes>> {
-    let broken = || io::Error::other(format!("the value of {key:?} is broken"));
+    let broken = || io::Error::new(io::ErrorKind::InvalidData, format!("the value of {key:?} is broken"));
     let mut stored = stored.clone();
     for _ in 0..READ_ATTEMPTS {
         let head = match large::decode(&stored).ok_or_else(broken)? {
@@ -419,6 +424,13 @@ fn without_places(error: &io::Error) -> String {
     text.rsplit(" -> ").next().unwrap_or_default().to_owned()
 }
 
+/// The library panics where it reads what it never wrote; and where it unwraps what the operating system refused.
+fn panicked(path: &Path, when: &str, panic: &(dyn std::any::Any + Send)) -> StorageError {
+    let text = panic_text(panic);
+    let is_refusal = text.contains("Os {") || text.contains("os error");
+    StorageError { is_damage: !is_refusal, ..StorageError::new(path, format!("{when}: {text}")) }
+}
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
@@ -430,16 +442,19 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 /// Writes the format mark of a new store, or refuses one that was made otherwise.
 fn check_format(path: &Path) -> Result<()> {
     let mark = path.join("format");
-    let failed = |error: std::io::Error| StorageError::new(&mark, error.to_string());
+    let failed = |error: std::io::Error| StorageError::io(&mark, &error);
     match fs::read_to_string(&mark) {
         Ok(found) if found == FORMAT => Ok(()),
-        Ok(found) => Err(StorageError::new(
-            &mark,
-            format!("the store was made as {:?} and this version reads {:?}", found.trim_end(), FORMAT.trim_end()),
-        )),
+        Ok(found) => Err(StorageError {
+            is_damage: !is_another_format(&found),
+            ..StorageError::new(
+                &mark,
+                format!("the store was made as {:?} and this version reads {:?}", found.trim_end(), FORMAT.trim_end()),
+            )
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             if path.join("tree").exists() {
-                return Err(StorageError::new(&mark, "the mark of the format is missing"));
+                return Err(StorageError::damage(&mark, "the mark of the format is missing"));
             }
             fs::create_dir_all(path).map_err(failed)?;
             let fresh = path.join("format.new");
@@ -451,6 +466,15 @@ fn check_format(path: &Path) -> Result<()> {
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Whether a version that writes otherwise wrote this mark: only the numbers differ, or it names another format.
+fn is_another_format(found: &str) -> bool {
+    let number = |mark: &str| -> Option<u64> {
+        mark.strip_prefix("jettradb documents, format ")?.split_once(',')?.0.parse().ok()
+    };
+    let words = |mark: &str| mark.replace(|c: char| c.is_ascii_digit(), "");
+    words(found) == words(FORMAT) || number(found).is_some_and(|found| Some(found) != number(FORMAT))
 }
 
 fn directory_bytes(path: &Path) -> std::io::Result<u64> {
@@ -472,6 +496,28 @@ fn directory_bytes(path: &Path) -> std::io::Result<u64> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_and_another_format_are_told_from_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("format");
+        for (found, is_damage) in [
+            ("jettradb documents, format 3, other", false),
+            (&FORMAT.replace("124", "125")[..], false),
+            (&FORMAT.replace("leaf", "lecf")[..], true),
+            (&FORMAT[..20], true),
+        ] {
+            fs::write(&mark, found).unwrap();
+            let refused = check_format(dir.path()).unwrap_err();
+            assert_eq!(refused.is_damage, is_damage, "{found}");
+        }
+        let error = |e: io::Error| StorageError::io(dir.path(), &e).is_damage;
+        // ENOSPC, EMFILE, EACCES.
+        assert!([28, 24, 13].iter().all(|code| !error(io::Error::from_raw_os_error(*code))));
+        assert!(error(io::ErrorKind::UnexpectedEof.into()) && error(io::ErrorKind::InvalidData.into()));
+        let panicked = |text: &'static str| panicked(dir.path(), "opening", &text).is_damage;
+        assert!(panicked("index out of bounds") && !panicked("unwrap on Err: Os { code: 24, .. }"));
+    }
 
     fn put(engine: &SledEngine, key: &[u8], value: Vec<u8>) {
         let mut batch = Batch::default();

@@ -93,12 +93,13 @@ impl Files {
 pub(super) fn check(store: &Path, tree: &Path) -> Result<(), StorageError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |e: io::Error| StorageError::new(&path, e.to_string())
+        move |e: io::Error| StorageError::io(&path, &e)
     };
-    let mark = Mark::load(store).map_err(|e| StorageError::new(&mark_path(store), e.to_string()))?;
+    let mark = Mark::load(store).map_err(|e| StorageError::io(&mark_path(store), &e))?;
     let files = Files::of(tree).map_err(failed(tree))?;
-    let damaged =
-        |path: &Path, at: u64| StorageError::new(path, format!("it is damaged: the frame at byte {at} cannot be read"));
+    let damaged = |path: &Path, at: u64| {
+        StorageError::damage(path, format!("it is damaged: the frame at byte {at} cannot be read"))
+    };
     if let Some((_, path)) = &files.snapshot {
         let bytes = fs::read(path).map_err(failed(path))?;
         if frame(&bytes) != Some(bytes.len()) {
@@ -122,7 +123,7 @@ pub(super) fn check(store: &Path, tree: &Path) -> Result<(), StorageError> {
         && newest < Some(mark.log)
     {
         let metadata = tree.join("metadata");
-        return Err(StorageError::new(
+        return Err(StorageError::damage(
             &metadata,
             format!("log {:016x}, which a durable point wrote, is missing", mark.log),
         ));

@@ -43,10 +43,15 @@ pub enum End {
 /// Where a flipped bit may hide a record's length or kind: the bytes before its content.
 const HEAD: usize = 64;
 
-/// The log's files in `dir`, oldest first, with the position at which each begins.
+/// The log's files in `dir`, oldest first, with the position at which each begins; none where there is no `dir`.
 pub(super) fn chunks(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut chunks = Vec::new();
-    for file in std::fs::read_dir(dir)? {
+    let files = match std::fs::read_dir(dir) {
+        Ok(files) => files,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(chunks),
+        Err(e) => return Err(e),
+    };
+    for file in files {
         let name = file?.file_name();
         if let Ok(offset) = WalConfig::parse_chunk_file_name(&name.to_string_lossy()) {
             chunks.push((offset, dir.join(&name)));

@@ -28,21 +28,7 @@ impl Mark {
     /// error.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut newest: Option<(u64, Option<LogId>)> = None;
-        let mut broken = false;
-        for slot in 0..2u64 {
-            let mut bytes = [0u8; SLOT];
-            if file.read_exact_at(&mut bytes, slot * SLOT as u64).is_err() {
-                continue;
-            }
-            match decode(&bytes) {
-                Some((sequence, id)) if newest.as_ref().is_none_or(|(s, _)| sequence > *s) => {
-                    newest = Some((sequence, id));
-                }
-                Some(_) => {}
-                None => broken |= bytes != [0; SLOT],
-            }
-        }
+        let (newest, broken) = newest(&file);
         if broken && newest.is_none() {
             return Err(crate::sealed::damaged(path));
         }
@@ -79,6 +65,50 @@ impl Mark {
         self.current = id;
         Ok(())
     }
+}
+
+/// What the mark in `path` says, read without writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// The highest log id known to have been acknowledged; `None` also where there is no mark.
+    Says(Option<LogId>),
+    /// Neither slot can be read.
+    Lost,
+}
+
+/// Reads the mark in `path`, which stays as it is.
+///
+/// # Errors
+/// I/O errors.
+pub fn read(path: &Path) -> io::Result<Reading> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Reading::Says(None)),
+        Err(e) => return Err(e),
+    };
+    Ok(match newest(&file) {
+        (None, true) => Reading::Lost,
+        (newest, _) => Reading::Says(newest.and_then(|(_, id)| id)),
+    })
+}
+
+/// The newer of the slots that can be read, with its sequence number; and whether one cannot that was written.
+fn newest(file: &File) -> (Option<(u64, Option<LogId>)>, bool) {
+    let (mut newest, mut broken): (Option<(u64, Option<LogId>)>, bool) = (None, false);
+    for slot in 0..2u64 {
+        let mut bytes = [0u8; SLOT];
+        if file.read_exact_at(&mut bytes, slot * SLOT as u64).is_err() {
+            continue;
+        }
+        match decode(&bytes) {
+            Some((sequence, id)) if newest.as_ref().is_none_or(|(s, _)| sequence > *s) => {
+                newest = Some((sequence, id));
+            }
+            Some(_) => {}
+            None => broken |= bytes != [0; SLOT],
+        }
+    }
+    (newest, broken)
 }
 
 /// Whether each slot of a mark's file is whole or was never written.
@@ -125,6 +155,14 @@ mod tests {
 
         let slot = mark.sequence % 2;
         mark.file.write_all_at(&[0xff; 5], slot * SLOT as u64 + 20).unwrap();
+        let damaged = std::fs::read(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), Reading::Says(Some(LogId::new_term_index(1, 7))));
+        assert_eq!(std::fs::read(&path).unwrap(), damaged, "a look changes nothing");
         assert_eq!(Mark::open(&path).unwrap().get(), Some(LogId::new_term_index(1, 7)));
+
+        std::fs::write(&path, [0xff; 2 * SLOT]).unwrap();
+        assert_eq!(read(&path).unwrap(), Reading::Lost);
+        assert_eq!(read(&dir.path().join("none")).unwrap(), Reading::Says(None));
+        assert!(!dir.path().join("none").exists());
     }
 }

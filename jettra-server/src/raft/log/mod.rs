@@ -36,8 +36,8 @@ use self::group::{Flushed, Waiting, Writer};
 use self::mark::Mark;
 pub use self::mark::is_whole as mark_is_whole;
 use self::recent::Recent;
-pub(super) use self::survey::entries_from;
 pub use self::survey::{Position, Survey};
+pub(super) use self::survey::{ends_and, entries_from};
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
 
 /// A chunk is closed at this size; purging frees whole chunks.

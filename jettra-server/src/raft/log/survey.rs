@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use openraft::EntryPayload;
 use raft_log::{RaftLogAction, WALRecord};
 
 use super::check::{self, End};
-use super::mark::Mark;
+use super::mark::{self, Reading};
 use crate::raft::types::{Entry, LogId};
 
 /// A position in a log, for those who know nothing of Raft's types.
@@ -42,6 +42,8 @@ pub struct Survey {
     pub records: u64,
     /// Up to where entries are known to have been acknowledged by this node.
     pub acknowledged: Option<Position>,
+    /// The file that says what was acknowledged, where it cannot be read at all.
+    pub lost_mark: Option<PathBuf>,
     /// Up to where entries are known to be committed.
     pub committed: Option<Position>,
     /// Whether it holds a vote or entries at all.
@@ -99,11 +101,15 @@ impl Survey {
             }
         })?;
         let mark = super::mark_path(dir);
-        let acknowledged = if mark.exists() { Mark::open(&mark)?.get() } else { None };
+        let (acknowledged, lost_mark) = match mark::read(&mark)? {
+            Reading::Says(id) => (id, None),
+            Reading::Lost => (None, Some(mark)),
+        };
         Ok(Survey {
             end,
             records,
             acknowledged: acknowledged.map(Position::from),
+            lost_mark,
             committed: committed.max(purged).map(Position::from),
             is_pristine: last.is_none() && purged.is_none() && votes == 0,
             uncommitted,
@@ -142,7 +148,9 @@ impl Survey {
             }
             _ => None,
         };
-        self.end.damage().or_else(short)
+        let lost =
+            |mark: &PathBuf| format!("{} cannot be read, which says what this node has acknowledged", mark.display());
+        self.end.damage().or_else(short).or_else(|| self.lost_mark.as_ref().map(lost))
     }
 }
 
@@ -159,4 +167,16 @@ pub(in crate::raft) fn entries_from(dir: &Path, next: u64) -> io::Result<BTreeMa
         _ => {}
     })?;
     Ok(entries)
+}
+
+/// Up to where the log in `dir` was purged, where it ends, and what it has at `index`, as far as it can be read.
+pub(in crate::raft) fn ends_and(dir: &Path, index: u64) -> io::Result<(Option<LogId>, Option<LogId>, Option<LogId>)> {
+    let mut there: Option<LogId> = None;
+    check::walk(dir, |_, record| match record {
+        WALRecord::Action(RaftLogAction::Append(id, _)) if id.0.index == index => there = Some(id.0),
+        WALRecord::Action(RaftLogAction::TruncateAfter(id)) if id.is_none_or(|id| id.0.index < index) => there = None,
+        _ => {}
+    })?;
+    let survey = Survey::of(dir, false)?;
+    Ok((survey.purged, survey.last, there))
 }
