@@ -1,0 +1,115 @@
+// Writing a document: its JSON is checked while it is typed, and nothing that someone else saved is overwritten unseen.
+//
+//   editor({ place, id, base, context, done })      { element, leave() }; id: null for a new one; base: { text, rev }, or
+//                                                   null; done(id or null) when it is saved or given up
+//   draftOf(place, id)                              what was typed and not saved: { text, rev }, kept as long as the tab
+
+import { session } from "../../api.js";
+import { button, failure } from "../../dialog.js";
+import { fill, h, setText } from "../../dom.js";
+import { sideBySide } from "./compare.js";
+import { fault, pretty } from "./json.js";
+import { create, nameOf, readDocument, replace } from "./store.js";
+
+const NEW = "{\n  \n}";
+// Larger texts are checked when the typing pauses.
+const [AT_ONCE, PAUSE_MS] = [100_000, 400];
+
+const drafts = new Map();
+const keyOf = (place, id) => JSON.stringify([place, id]);
+export const draftOf = (place, id) => drafts.get(keyOf(place, id));
+addEventListener("beforeunload", (event) => { if (drafts.size) event.preventDefault(); });
+session.addEventListener("change", () => { if (session.mode === "signed-out") drafts.clear(); });
+
+export function editor({ place, id, base, context, done }) {
+  const key = keyOf(place, id);
+  const begun = base ? pretty(base.text).text : NEW;
+  const draft = drafts.get(key);
+  let rev = draft ? draft.rev : base?.rev ?? null;
+  let [wrong, checking] = [null, null];
+
+  const area = h("textarea", { id: "editor", spellcheck: "false", autocomplete: "off", autocapitalize: "off", wrap: "off", rows: 18, "aria-label": "The document's JSON", "aria-describedby": "json-state" });
+  area.value = draft?.text ?? begun;
+  const verdict = h("span", { id: "json-state", role: "status" });
+  const there = button("Go there", () => {
+    area.focus();
+    area.setSelectionRange(wrong.at, wrong.at + 1);
+  }, "small");
+  const outcome = h("div");
+  const save = button("Save", () => write(rev), "primary");
+  const cancel = button("Cancel", () => finish(null), "ghost");
+  const form = h("div", { class: "stack" }, area, h("p", { class: "row" }, verdict, there), outcome, h("div", { class: "row" }, save, cancel));
+  const element = h("div", null, form);
+
+  function check() {
+    wrong = fault(area.value);
+    setText(verdict, wrong ? `Line ${wrong.line}, column ${wrong.column}: ${wrong.message}` : "This is JSON.");
+    verdict.className = wrong ? "field-error" : "muted";
+    area.setAttribute("aria-invalid", String(wrong !== null));
+    there.hidden = wrong === null;
+    save.disabled = wrong !== null;
+  }
+
+  area.addEventListener("input", () => {
+    if (area.value === begun) drafts.delete(key);
+    else drafts.set(key, { text: area.value, rev });
+    clearTimeout(checking);
+    checking = setTimeout(check, area.value.length > AT_ONCE ? PAUSE_MS : 0);
+  });
+  area.addEventListener("keydown", (event) => {
+    if (event.key === "s" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      if (!save.disabled) save.click();
+    }
+  });
+  check();
+
+  function finish(saved) {
+    drafts.delete(key);
+    done(saved);
+  }
+
+  // `over`: the revision to replace, null: there is none.
+  async function write(over) {
+    check();
+    if (wrong) return;
+    save.disabled = true;
+    fill(outcome);
+    try {
+      const saved = id === null ? (await create(place, area.value)).id : (await replace(place, id, area.value, over), id);
+      context.bar.tell(`${nameOf(saved)} is saved.`);
+      finish(saved);
+    } catch (error) {
+      if (error.code === "conflict" && id !== null) return conflict();
+      edit(failure(error));
+    }
+  }
+
+  function edit(...said) {
+    fill(element, form);
+    fill(outcome, said);
+    save.disabled = wrong !== null;
+    area.focus();
+  }
+
+  async function conflict() {
+    try {
+      const theirs = await readDocument(place, id);
+      const over = theirs?.rev ?? null;
+      const words = theirs ? "Someone else has saved it since you began." : "Someone else has deleted it since you began.";
+      const mine = button("Keep mine", () => write(over), "primary");
+      fill(element, h("div", { class: "stack", id: "conflict" }, h("div", { class: "callout warn", role: "alert" }, h("p", null, h("strong", null, words), " Nothing of yours is saved yet.")),
+        sideBySide(theirs?.text ?? "{}", area.value, [theirs ? `Theirs, revision ${over}` : "Theirs: deleted", "Yours"]),
+        h("div", { class: "row" }, mine, button("Take theirs", () => finish(id)), button("Edit", () => {
+          rev = over;
+          if (drafts.has(key)) drafts.set(key, { text: area.value, rev });
+          edit(h("p", { class: "muted" }, `Saving now replaces ${theirs ? `revision ${rev}` : "nothing: it is deleted"}.`));
+        }, "ghost"))));
+      mine.focus();
+    } catch (error) {
+      edit(failure(error));
+    }
+  }
+
+  return { element, focus: () => area.focus(), leave: () => clearTimeout(checking) };
+}

@@ -1,0 +1,98 @@
+// What the Data page asks the API for. A place is { db, col }; a document { id, text }: its JSON as the node wrote it.
+//
+//   href(db, col, id)                   the address of a place on this page
+//   databases(…), collections(db, …), count(place, …)      with `here` = LOCAL as this node has it, for what is asked often
+//   readDocuments(place, { after, limit, signal })         { docs, isLast }: fewer than `limit` where they are large
+//   readDocument(place, id)             { id, text, rev }, or null where there is none
+//   create(place, text), replace(place, id, text, rev)     rev: the one to replace, null: there must be none
+//   remove(place, id, rev), versions(place, id), readVersion(place, id, version), restore(place, id, version, rev)
+//   undo(place, id, context)            a deleted document is again what it was
+//   compareIds(a, b)                    the collection's order: by bytes of UTF-8
+
+import { api, ApiError } from "../../api.js";
+import { itemsOf, plain, seen } from "./json.js";
+
+// Characters of a page after which it is cut: a page of large documents would fill the memory.
+const PAGE = 6 << 20;
+
+export const href = (...parts) => `#/${["data", ...parts].map(encodeURIComponent).join("/")}`;
+export const nameOf = (id) => seen(id, 40);
+export const LOCAL = { consistency: "local" };
+export const databases = (here) => api.get("/api/dbs", here);
+export const collections = (db, here) => api.get(`/api/dbs/${encodeURIComponent(db)}/cols`, here);
+export const count = async (place, here) => (await api.get("/api/count", { ...place, ...here })).count;
+
+function documentOf(text) {
+  const id = itemsOf(text).items.find((item) => item.name === "_id");
+  return { id: id ? plain(text.slice(id.from, id.to)) : "", text };
+}
+
+export async function readDocuments(place, { after, limit, signal }) {
+  let found = null;
+  const read = async (answer) => {
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    const chunks = [];
+    let [size, enough] = [0, PAGE];
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (!done) {
+        chunks.push(value);
+        size += value.length;
+        if (size < enough) continue;
+      }
+      const text = chunks.join("");
+      const { items, isWhole } = itemsOf(text);
+      if (done && !isWhole) throw new ApiError("unreachable", "the node broke off its answer");
+      if (done || items.length > 0) {
+        found = { docs: items.map(({ from, to }) => documentOf(text.slice(from, to))), isLast: isWhole && items.length < limit };
+        if (!done) await reader.cancel();
+        return "";
+      }
+      enough *= 2;
+    }
+  };
+  await api.request("GET", "/api/query", { query: { ...place, limit, after: after || null }, signal, read });
+  return found;
+}
+
+export async function readDocument(place, id) {
+  try {
+    const { text, etag } = await api.request("GET", "/api/doc", { query: { ...place, id } });
+    return { id, text, rev: etag };
+  } catch (error) {
+    if (error.code === "not_found") return null;
+    throw error;
+  }
+}
+
+const condition = (rev) => (rev === null ? { "If-None-Match": "*" } : { "If-Match": `"${rev}"` });
+
+async function write(method, path, query, body, rev) {
+  return (await api.request(method, path, { query, body, headers: condition(rev) })).data;
+}
+
+export const create = (place, text) => write("POST", "/api/doc", place, text, null);
+export const replace = (place, id, text, rev) => write("PUT", "/api/doc", { ...place, id }, text, rev);
+export const remove = (place, id, rev) => write("DELETE", "/api/doc", { ...place, id }, undefined, rev);
+export const restore = (place, id, version, rev) => write("POST", "/api/restore-version", {}, { ...place, id, version }, rev);
+export const versions = (place, id) => api.get("/api/versions", { ...place, id });
+export const readVersion = async (place, id, version) => (await api.request("GET", "/api/version", { query: { ...place, id, version } })).text;
+
+export async function undo(place, id, { bar }) {
+  try {
+    const [newest] = await versions(place, id);
+    if (newest === undefined) throw new Error(`No version of ${nameOf(id)} is kept any more.`);
+    await restore(place, id, newest, null);
+    bar.tell(`${nameOf(id)} is back.`);
+  } catch (error) {
+    bar.fail(error);
+  }
+}
+
+export function compareIds(a, b) {
+  let i = 0;
+  while (i < a.length && a[i] === b[i]) i += 1;
+  // Not in the middle of a pair: the pair's code point counts.
+  if (/[\udc00-\udfff]/.test((a[i] ?? "") + (b[i] ?? "")) && /[\ud800-\udbff]/.test(a[i - 1] ?? "")) i -= 1;
+  return (a.codePointAt(i) ?? -1) - (b.codePointAt(i) ?? -1);
+}
