@@ -34,7 +34,7 @@ export function dataPage(main, { route }) {
     const isOther = db !== at.db || col !== at.col;
     const before = at;
     at = { db, col, id: id || (more === "new" ? null : undefined) };
-    element.classList.toggle("inside", Boolean(db));
+    element.classList.toggle("inside", Boolean(col));
     doc?.leave();
     doc = null;
     if (isOther) {

@@ -173,10 +173,10 @@ export function collectionView(place, context) {
       const others = items.filter(({ name }) => name !== "_id" && !columns.includes(name)).length;
       return h("tr", { data: { doc: doc.id }, class: doc.mark }, h("th", { scope: "row" }, h("div", { class: "row" }, link(doc), state(doc))),
         columns.map((name) => h("td", { class: "cell", "data-label": seen(name, 40) }, cell(doc.text, items.findLast((item) => item.name === name)))),
-        h("td", { class: "number muted", "data-label": "" }, others ? `+${others}` : ""));
+        h("td", { class: "number muted", "data-label": others ? "and further" : "" }, others || null));
     };
     return { list, make, element: h("div", { class: "table-wrap", tabindex: "0", role: "group", "aria-label": "Documents" },
-      h("table", { class: "cards" }, h("thead", null, h("tr", null, head("_id"), columns.map(head), h("td"))), list)) };
+      h("table", { class: "cards" }, h("thead", null, h("tr", null, head("_id"), columns.map(head), h("th", { scope: "col", class: "number", title: "Further fields" }, "more"))), list)) };
   }
 
   function blocks(view) {

@@ -101,10 +101,7 @@ export function documentView(place, id, context) {
     if (!change.isGone && change.text === undefined) return load();
     doc = change.isGone ? null : change;
     draw();
-    content.classList.remove("changed");
-    // Begins the flash anew.
-    content.getBoundingClientRect();
-    content.classList.add("changed");
+    content.firstChild.classList?.add("changed");
   });
   on(live, "connection", () => {
     if (!live.isDown && !editing && id !== null) load();

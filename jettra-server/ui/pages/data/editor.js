@@ -28,7 +28,7 @@ export function editor({ place, id, base, context, done }) {
   let rev = draft ? draft.rev : base?.rev ?? null;
   let [wrong, checking] = [null, null];
 
-  const area = h("textarea", { id: "editor", spellcheck: "false", autocomplete: "off", autocapitalize: "off", wrap: "off", rows: 18, "aria-label": "The document's JSON", "aria-describedby": "json-state" });
+  const area = h("textarea", { id: "editor", spellcheck: "false", autocomplete: "off", autocapitalize: "off", wrap: "off", rows: Math.min(Math.max(12, begun.split("\n").length + 1), 30), "aria-label": "The document's JSON", "aria-describedby": "json-state" });
   area.value = draft?.text ?? begun;
   const verdict = h("span", { id: "json-state", role: "status" });
   const there = button("Go there", () => {
@@ -97,19 +97,23 @@ export function editor({ place, id, base, context, done }) {
       const theirs = await readDocument(place, id);
       const over = theirs?.rev ?? null;
       const words = theirs ? "Someone else has saved it since you began." : "Someone else has deleted it since you began.";
-      const mine = button("Keep mine", () => write(over), "primary");
+      const edited = button("Edit", () => {
+        rev = over;
+        if (drafts.has(key)) drafts.set(key, { text: area.value, rev });
+        edit(h("p", { class: "muted" }, `Saving now replaces ${theirs ? `revision ${rev}` : "nothing: it is deleted"}.`));
+      });
       fill(element, h("div", { class: "stack", id: "conflict" }, h("div", { class: "callout warn", role: "alert" }, h("p", null, h("strong", null, words), " Nothing of yours is saved yet.")),
         sideBySide(theirs?.text ?? "{}", area.value, [theirs ? `Theirs, revision ${over}` : "Theirs: deleted", "Yours"]),
-        h("div", { class: "row" }, mine, button("Take theirs", () => finish(id)), button("Edit", () => {
-          rev = over;
-          if (drafts.has(key)) drafts.set(key, { text: area.value, rev });
-          edit(h("p", { class: "muted" }, `Saving now replaces ${theirs ? `revision ${rev}` : "nothing: it is deleted"}.`));
-        }, "ghost"))));
-      mine.focus();
+        h("div", { class: "row" }, button("Keep mine", () => write(over), "primary"), button("Take theirs", () => finish(id)), edited)));
+      edited.focus();
     } catch (error) {
       edit(failure(error));
     }
   }
 
-  return { element, focus: () => area.focus(), leave: () => clearTimeout(checking) };
+  const focus = () => {
+    area.focus();
+    area.setSelectionRange(0, 0);
+  };
+  return { element, focus, leave: () => clearTimeout(checking) };
 }
