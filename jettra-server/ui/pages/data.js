@@ -1,12 +1,8 @@
-// The Data page: databases, collections, documents.
+// The Data page. A route: db, col, id; or db, col, "", "new" for a document to be made.
 //
-//   dataPage(main, { route })  fills `main`; gives what is called when the page is left, with `go(route)` for another place
-//                              on it. A route: db, col, id; or db, col, "", "new" for a document to be made.
-//
-//   places       the tree, and what is done to databases and collections
-//   collection   its documents;   filter    looking for some;   feed    its changes as they happen
-//   document     one of them;     editor    writing it;         history, compare, diff    what it was
-//   json, show, store             documents as text, to look at, and the API
+//   places       the tree;         collection, filter, feed               its documents, some of them, their changes
+//   document     one of them;      editor, history, compare, diff         writing it, what it was
+//   json, show, store              documents as text, to look at, and the API
 
 import { button } from "../dialog.js";
 import { fill, h, setText } from "../dom.js";
@@ -21,8 +17,7 @@ const SAID_MS = 8000;
 
 export function dataPage(main, { route }) {
   const bar = outcomeBar();
-  const trail = h("nav", { class: "trail", "aria-label": "Where this is" });
-  const content = h("div");
+  const [trail, content] = [h("nav", { class: "trail", "aria-label": "Where this is" }), h("div")];
   const context = { bar, known: null, refresh: () => places.refresh({}), turned };
   const places = placesPart(context);
   const element = h("div", { class: "data" }, places.element, h("div", { class: "stack" }, trail, content));
@@ -48,8 +43,9 @@ export function dataPage(main, { route }) {
     if (col && at.id !== undefined) doc = documentView({ db, col }, at.id, context);
     if (list) list.element.hidden = doc !== null;
     fill(content, list ? [list.element, doc?.element] : databaseView(db, context));
-    const ways = [["Data"], ...(db ? [[db, db]] : []), ...(col ? [[col, db, col]] : []), ...(doc ? [[at.id ?? "new", null]] : [])];
-    fill(trail, ways.map(([name, ...to], i) => (i === ways.length - 1 ? h("bdi", { "aria-current": "page" }, seen(name, 60)) : [h("a", { href: href(...to) }, name), " / "])));
+    const ways = ["Data", db, col, doc ? at.id ?? "new" : null].filter(Boolean);
+    const way = (name, i) => (i < ways.length - 1 ? [h("a", { href: href(...ways.slice(1, i + 1)) }, name), " / "] : h("bdi", { "aria-current": "page" }, seen(name, 60)));
+    fill(trail, ways.map(way));
     if (!isOther && before.id && !doc) list.shown(before.id);
     else if (before.db !== undefined || db) content.querySelector("section:not([hidden]) h1")?.focus({ preventScroll: true });
     places.select({ db, col });
@@ -79,21 +75,22 @@ export function dataPage(main, { route }) {
 
 // What came of the last act: one line at the lower edge, so that nothing above it moves. One thing can be done from it.
 function outcomeBar() {
-  const text = h("p", { role: "status" });
-  const act = h("span", { class: "row" });
+  const [text, act] = [h("p", { role: "status" }), h("span", { class: "row" })];
   let hiding = null;
   const element = h("div", { class: "bar", hidden: true, id: "data-bar" }, text, act);
+  const hide = () => { element.hidden = true; };
   const put = (words, kind, action) => {
     clearTimeout(hiding);
     // What is only said goes by itself.
-    if (!kind && !action) hiding = setTimeout(() => { element.hidden = true; }, SAID_MS);
+    if (!kind && !action) hiding = setTimeout(hide, SAID_MS);
     element.className = `bar ${kind}`;
     element.hidden = false;
     setText(text, words);
-    fill(act, action ? button(action.name, () => {
-      element.hidden = true;
+    const run = () => {
+      hide();
       action.run();
-    }, "small") : null, h("button", { type: "button", class: "small ghost", "aria-label": "Dismiss", onclick: () => { element.hidden = true; } }, "×"));
+    };
+    fill(act, action ? button(action.name, run, "small") : null, button("Dismiss", hide, "small"));
   };
   return { element, tell: (words, action) => put(words, "", action), fail: (error) => put(error.message, "bad") };
 }

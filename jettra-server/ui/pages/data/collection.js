@@ -1,45 +1,36 @@
 // The documents of a collection, page by page: as a table, as JSON, as trees; filtered; followed as they change.
-//
-//   collectionView(place, context)     { element, leave(), shown(id) }
-//
 // A page begins after an _id, so each document is met once, however many come and go meanwhile. The ways back are remembered.
 
 import { button, failure } from "../../dialog.js";
-import { copyButton, fill, h, keyed, setText } from "../../dom.js";
+import { fill, h, keyed, setText } from "../../dom.js";
 import { count as figure } from "../../format.js";
-import { live } from "../../live.js";
 import { filterOf, search } from "./filter.js";
 import { itemsOf, seen } from "./json.js";
 import { collectionActions } from "./places.js";
-import { cell, jsonView, sizeOf, treeView } from "./show.js";
+import { cell, choices, jsonView, sizeOf, treeView, waiting } from "./show.js";
 import { compareIds, count, href, LOCAL, readDocument, readDocuments, undo } from "./store.js";
 
-const LOOKS = { table: "Table", json: "JSON", tree: "Tree" };
 const [COLUMNS, JSON_SHOWN] = [5, 1500];
-// So long a first page waits for the feed, which then misses nothing that the page does not show.
+// So long a first page waits for the feed, so that nothing falls between them.
 const FEED_WAIT_MS = 400;
-// What was chosen last holds for all collections.
-const chosen = { size: 50, look: "table", isLive: true };
+// For all collections.
+const chosen = { size: 50, look: "Table", isLive: true };
 
 export function collectionView(place, context) {
   const { feed, isReadOnly } = context;
   const leaving = new AbortController();
   const on = (target, event, then) => target.addEventListener(event, then, { signal: leaving.signal });
   let test = null;
-  // Where each page begins that was gone through, and how many documents lie before it.
+  // Where the pages begin that were gone through, and what lies before them.
   const starts = [{ after: "", before: 0 }];
   let page = { docs: [], isLast: false, stoppedAt: null };
-  let columns = [];
-  let total = null;
-  let asking = null;
-  let frame = null;
-  let counting = null;
+  let [columns, total, asking, frame, counting] = [[], null, null, null, null];
 
   const totalText = h("span", { class: "muted", id: "doc-total" });
-  const looks = Object.entries(LOOKS).map(([name, label]) => h("button", { type: "button", class: "small", data: { look: name }, onclick: () => {
+  const looks = choices(["Table", "JSON", "Tree"], chosen.look, (name) => {
     chosen.look = name;
     draw();
-  } }, label));
+  });
   const following = h("input", { type: "checkbox", id: "live", onchange: () => {
     chosen.isLive = following.checked;
     feed.turn(following.checked);
@@ -50,31 +41,30 @@ export function collectionView(place, context) {
     load();
   } }, [20, 50, 100, 200].map((n) => h("option", { value: n }, n)));
   sizes.value = chosen.size;
-  const box = h("input", { type: "search", id: "filter", autocomplete: "off", spellcheck: "false", placeholder: "words, or name=value", "aria-describedby": "filter-note" });
+  const box = h("input", { type: "search", id: "filter", placeholder: "Filter by words", "aria-label": "Filter", "aria-describedby": "filter-note" });
   const form = h("form", { class: "row filter", role: "search", onsubmit: (event) => {
     event.preventDefault();
     test = filterOf(box.value);
     turn(-starts.length);
-  } }, h("label", { for: "filter" }, "Filter"), box, h("button", { type: "submit" }, "Find"));
+  } }, box, h("button", { type: "submit" }, "Find"));
   const progress = h("span");
   const searching = h("p", { class: "row", hidden: true, id: "searching" }, h("span", { class: "spinner" }), progress, button("Stop", () => asking.abort("stopped"), "small"));
   const outcome = h("div");
-  const content = h("div", { class: "documents", id: "documents" }, h("p", { class: "empty" }, h("span", { class: "spinner" }), " Asking the node …"));
+  const content = h("div", { class: "documents", id: "documents" }, waiting());
   const [first, back, next] = [["First", -Infinity], ["Previous", -1], ["Next", 1]].map(([name, step]) => button(name, () => turn(step)));
-  const further = button("Look further", () => load(page));
   const range = h("span", { class: "muted", id: "range", "aria-live": "polite" });
   const element = h("section", { class: "panel", "aria-labelledby": "col-title" },
     h("div", { class: "panel-head" }, h("div", { class: "row" }, h("h1", { id: "col-title", tabindex: "-1" }, place.col), totalText),
       h("div", { class: "row" }, isReadOnly ? h("span", { class: "chip" }, "read-only")
-        : [h("a", { class: "button", href: href(place.db, place.col, "", "new"), id: "new-document" }, "New document"), collectionActions(place, context)])),
-    h("div", { class: "row spread" }, form, h("div", { class: "row" }, h("div", { class: "row", role: "group", "aria-label": "Show as" }, looks),
-      h("label", { class: "row" }, following, "Live"), heard)),
-    h("p", { id: "filter-note", class: "muted small-text" }, "The node does not filter: this page reads on and looks, document by document, until it has a page that matches."),
+        : [button("New document", () => { location.hash = href(place.db, place.col, "", "new"); }, "primary"), collectionActions(place, context)])),
+    h("div", { class: "row spread" }, form, h("div", { class: "row" }, looks, h("label", { class: "row" }, following, "Live"), heard)),
+    h("p", { id: "filter-note", class: "muted small-text" }, "The node does not filter: this page reads on until it has a page that matches."),
     searching, outcome, content,
-    h("div", { class: "row spread pager" }, h("div", { class: "row" }, first, back, next, further), range, h("label", { class: "row" }, "Rows", sizes)));
+    h("div", { class: "row spread pager" }, h("div", { class: "row" }, first, back, next), range, h("label", { class: "row" }, "Rows", sizes)));
 
   // --- reading
-  async function load(earlier = null) {
+  async function load() {
+    clearTimeout(waited);
     asking?.abort();
     const mine = new AbortController();
     asking = mine;
@@ -82,7 +72,7 @@ export function collectionView(place, context) {
     fill(outcome);
     const { after } = starts.at(-1);
     try {
-      const found = test ? await find(earlier, after, mine.signal) : await readDocuments(place, { after, limit: chosen.size + 1, signal: mine.signal });
+      const found = test ? await find(after, mine.signal) : await readDocuments(place, { after, limit: chosen.size + 1, signal: mine.signal });
       if (mine !== asking) return;
       const docs = found.docs.slice(0, chosen.size).map((doc) => ({ mark: "", turn: 0, ...doc }));
       page = { ...found, docs, isLast: found.isLast && docs.length === found.docs.length };
@@ -91,8 +81,7 @@ export function collectionView(place, context) {
       recount();
     } catch (error) {
       if (mine !== asking || leaving.signal.aborted) return;
-      if (mine.signal.aborted) fill(outcome, h("p", { class: "callout" }, "Stopped. What is below is from before."));
-      else fill(outcome, failure(error), button("Try again", () => load()));
+      fill(outcome, mine.signal.aborted ? h("p", { class: "callout" }, "Stopped: this is from before.") : [failure(error), button("Try again", load)]);
       draw();
     } finally {
       if (mine === asking) {
@@ -103,14 +92,11 @@ export function collectionView(place, context) {
     }
   }
 
-  async function find(earlier, after, signal) {
-    const docs = earlier?.docs ?? [];
-    const looked = earlier?.looked ?? 0;
-    const onProgress = (n, matching) => setText(progress, `${figure(looked + n)} documents looked at, ${figure(docs.length + matching)} match …`);
+  function find(after, signal) {
+    const onProgress = (looked, matching) => setText(progress, `${figure(looked)} documents looked at, ${figure(matching)} match …`);
     onProgress(0, 0);
     searching.hidden = false;
-    const found = await search(place, { test, after: earlier?.stoppedAt ?? after, wanted: chosen.size - docs.length, signal, onProgress });
-    return { ...found, docs: [...docs, ...found.docs], looked: looked + found.looked };
+    return search(place, { test, after, wanted: chosen.size, signal, onProgress });
   }
 
   async function recount() {
@@ -122,7 +108,7 @@ export function collectionView(place, context) {
   }
 
   async function turn(step) {
-    if (step > 0) starts.push({ after: page.docs.at(-1).id, before: starts.at(-1).before + alive() });
+    if (step > 0) starts.push({ after: page.stoppedAt ?? page.docs.at(-1).id, before: starts.at(-1).before + alive() });
     else starts.length = Math.max(1, starts.length + step);
     await load();
     element.scrollIntoView({ block: "nearest" });
@@ -130,33 +116,32 @@ export function collectionView(place, context) {
 
   // --- showing
   const alive = () => page.docs.filter((doc) => doc.mark !== "deleted").length;
-  const itemOf = (id) => [...content.querySelectorAll("[data-doc]")].find((item) => item.dataset.doc === id);
+  // The focus goes (back) to a document.
+  const shown = (id) => [...content.querySelectorAll("[data-doc]")].find((item) => item.dataset.doc === id)?.querySelector("a").focus();
 
   function draw() {
-    for (const one of looks) one.setAttribute("aria-pressed", String(one.dataset.look === chosen.look));
     if (page.docs.length === 0) {
       frame = null;
       fill(content, outcome.firstChild ? null : empty());
     } else {
       const kind = JSON.stringify([chosen.look, columns]);
       if (frame?.kind !== kind) {
-        frame = { kind, ...(chosen.look === "table" ? table() : blocks(chosen.look === "json" ? (text) => jsonView(text, JSON_SHOWN) : treeView)) };
+        frame = { kind, ...(chosen.look === "Table" ? table() : blocks(chosen.look === "JSON" ? (text) => jsonView(text, JSON_SHOWN) : treeView)) };
         fill(content, frame.element);
       }
-      const held = document.activeElement.closest("[data-doc]")?.dataset.doc;
+      const held = document.activeElement.closest("[data-doc]");
       keyed(frame.list, page.docs, (doc) => `${doc.turn}/${doc.mark}/${doc.id}`, frame.make);
-      if (held && document.activeElement === document.body) itemOf(held)?.querySelector("a, button").focus();
+      if (held && !held.isConnected) shown(held.dataset.doc);
     }
     first.disabled = back.disabled = starts.length === 1;
-    next.disabled = page.isLast || page.docs.length === 0 || Boolean(page.stoppedAt);
-    further.hidden = !page.stoppedAt;
+    next.disabled = page.isLast || (page.docs.length === 0 && !page.stoppedAt);
     drawRange();
   }
 
   function drawRange() {
     const [n, { before }] = [alive(), starts.at(-1)];
     const from = n === 0 ? "" : `${figure(before + 1)}–${figure(before + n)}`;
-    if (test) setText(range, `${from ? `${from} that match; ` : ""}${figure(page.looked)} looked at${page.isLast ? "" : ", not all"}`);
+    if (page.looked >= 0) setText(range, `${from ? `${from} that match; ` : ""}${figure(page.looked)} looked at${page.isLast ? "" : page.stoppedAt ? "; “Next” looks further" : ", not all"}`);
     else setText(range, from && total !== null ? `${from} of ${figure(Math.max(total, before + n))}` : from);
   }
 
@@ -170,13 +155,11 @@ export function collectionView(place, context) {
     const head = (name) => h("th", { scope: "col" }, h("bdi", null, seen(name, 40)));
     const make = (doc) => {
       const { items } = itemsOf(doc.text);
-      const others = items.filter(({ name }) => name !== "_id" && !columns.includes(name)).length;
       return h("tr", { data: { doc: doc.id }, class: doc.mark }, h("th", { scope: "row" }, h("div", { class: "row" }, link(doc), state(doc))),
-        columns.map((name) => h("td", { class: "cell", "data-label": seen(name, 40) }, cell(doc.text, items.findLast((item) => item.name === name)))),
-        h("td", { class: "number muted", "data-label": others ? "and further" : "" }, others || null));
+        columns.map((name) => h("td", { class: "cell", "data-label": seen(name, 40) }, cell(doc.text, items.findLast((item) => item.name === name)))));
     };
     return { list, make, element: h("div", { class: "table-wrap", tabindex: "0", role: "group", "aria-label": "Documents" },
-      h("table", { class: "cards" }, h("thead", null, h("tr", null, head("_id"), columns.map(head), h("th", { scope: "col", class: "number", title: "Further fields" }, "more"))), list)) };
+      h("table", { class: "cards" }, h("thead", null, h("tr", null, head("_id"), columns.map(head))), list)) };
   }
 
   function blocks(view) {
@@ -185,11 +168,7 @@ export function collectionView(place, context) {
       h("div", { class: "row spread" }, link(doc), h("span", { class: "row muted small-text" }, state(doc), sizeOf(doc.text))), view(doc.text)) };
   }
 
-  function empty() {
-    const curl = `curl '${location.origin}/api/doc?db=${place.db}&col=${place.col}' -d '{"_id":"one","n":1}'`;
-    if (test || starts.length > 1 || isReadOnly) return h("p", { class: "empty" }, page.stoppedAt ? "Nothing found so far." : "There is no such document.");
-    return h("div", { class: "empty first" }, h("p", null, "There is no document here yet. Make one, here or with curl:"), h("div", { class: "command" }, h("pre", null, curl), copyButton(curl)));
-  }
+  const empty = () => h("p", { class: "empty" }, page.stoppedAt ? "Nothing found so far." : test || starts.length > 1 ? "There is no such document." : "There is no document here yet.");
 
   // --- following
   function take({ id, text, isGone }) {
@@ -217,7 +196,6 @@ export function collectionView(place, context) {
 
   on(feed, "changes", async ({ detail }) => {
     for (const change of detail) {
-      // Its text is no longer kept with the change.
       if (!change.isGone && change.text === undefined) Object.assign(change, await readDocument(place, change.id).catch(() => null) ?? { isGone: true });
       // What is being read has it already.
       if (!asking) take(change);
@@ -227,32 +205,27 @@ export function collectionView(place, context) {
     clearTimeout(counting);
     counting = setTimeout(recount, 250);
   });
-  on(feed, "missed", () => load());
-  on(live, "connection", () => {
-    if (!live.isDown && outcome.firstChild && !asking) load();
-  });
+  on(feed, "missed", load);
   const tell = () => {
     following.checked = feed.isOn;
     setText(heard, feed.isOn ? (feed.isHeard ? "following" : "connecting …") : "not followed");
     heard.className = `chip ${feed.isHeard ? "good" : ""}`;
+    // What came before it is read.
+    if (feed.isHeard) load();
   };
   on(feed, "state", tell);
   feed.turn(chosen.isLive);
   tell();
-  const begun = new Promise((resolve) => {
-    setTimeout(resolve, feed.isOn ? FEED_WAIT_MS : 0);
-    on(feed, "state", resolve);
-  });
-  begun.then(() => { if (!leaving.signal.aborted) load(); });
+  const waited = setTimeout(() => asking ?? load(), feed.isOn ? FEED_WAIT_MS : 0);
 
   return {
     element,
-    // The focus goes back to the document that was looked at.
-    shown: (id) => itemOf(id)?.querySelector("a").focus(),
+    shown,
     leave() {
       leaving.abort();
       asking?.abort();
       clearTimeout(counting);
+      clearTimeout(waited);
     },
   };
 }

@@ -1,7 +1,7 @@
-// The difference between two texts, line by line: the longest common subsequence of what lies between their alike ends.
+// The longest common subsequence of two texts' lines, and what differs.
 //
 //   diffLines(a, b)       [{ kind: "same" | "less" | "more", left?, right?, text }], left and right: line numbers from 1 on
-//   pairs(changes)        the same as rows of two columns: [{ left: change | null, right: change | null }]
+//   pairs(changes)        the same as rows of two columns: [{ left?: change, right?: change }]
 
 // A larger table is not filled in: then all between the ends counts as changed.
 const CELLS = 4_000_000;
@@ -43,15 +43,14 @@ function edits(a, b) {
 
 export function pairs(changes) {
   const rows = [];
-  // The first row of this run of differences that has no right side yet.
-  let open = 0;
+  // Where the next line of the right column goes.
+  let at = 0;
   for (const change of changes) {
-    if (change.kind === "more" && rows[open]) {
-      rows[open].right = change;
-      open += 1;
-    } else {
-      rows.push({ left: change.kind === "more" ? null : change, right: change.kind === "less" ? null : change });
-      if (change.kind !== "less") open = rows.length;
+    if (change.kind !== "more") rows.push({ left: change });
+    if (change.kind === "same") at = rows.length - 1;
+    if (change.kind !== "less") {
+      rows[at] = { ...rows[at], right: change };
+      at += 1;
     }
   }
   return rows;

@@ -1,13 +1,13 @@
 // Writing a document: its JSON is checked while it is typed, and nothing that someone else saved is overwritten unseen.
 //
-//   editor({ place, id, base, context, done })      { element, leave() }; id: null for a new one; base: { text, rev }, or
-//                                                   null; done(id or null) when it is saved or given up
-//   draftOf(place, id)                              what was typed and not saved: { text, rev }, kept as long as the tab
+//   editor({ place, id, base, context, done })      id: null for a new one; base: { text, rev }, or null; done(id) when it is
+//                                                   saved, done(null) when given up
+//   draftOf(place, id)                              what was typed and not saved, kept as long as the tab
 
 import { session } from "../../api.js";
 import { button, failure } from "../../dialog.js";
 import { fill, h, setText } from "../../dom.js";
-import { sideBySide } from "./compare.js";
+import { comparison } from "./compare.js";
 import { fault, pretty } from "./json.js";
 import { create, nameOf, readDocument, replace } from "./store.js";
 
@@ -28,17 +28,15 @@ export function editor({ place, id, base, context, done }) {
   let rev = draft ? draft.rev : base?.rev ?? null;
   let [wrong, checking] = [null, null];
 
-  const area = h("textarea", { id: "editor", spellcheck: "false", autocomplete: "off", autocapitalize: "off", wrap: "off", rows: Math.min(Math.max(12, begun.split("\n").length + 1), 30), "aria-label": "The document's JSON", "aria-describedby": "json-state" });
+  const area = h("textarea", { id: "editor", spellcheck: "false", rows: Math.min(Math.max(12, begun.split("\n").length + 1), 30), "aria-label": "The document's JSON", "aria-describedby": "json-state" });
   area.value = draft?.text ?? begun;
-  const verdict = h("span", { id: "json-state", role: "status" });
+  const [verdict, outcome] = [h("span", { id: "json-state", role: "status" }), h("div")];
   const there = button("Go there", () => {
     area.focus();
     area.setSelectionRange(wrong.at, wrong.at + 1);
   }, "small");
-  const outcome = h("div");
   const save = button("Save", () => write(rev), "primary");
-  const cancel = button("Cancel", () => finish(null), "ghost");
-  const form = h("div", { class: "stack" }, area, h("p", { class: "row" }, verdict, there), outcome, h("div", { class: "row" }, save, cancel));
+  const form = h("div", { class: "stack" }, area, h("p", { class: "row" }, verdict, there), outcome, h("div", { class: "row" }, save, button("Cancel", () => finish(null), "ghost")));
   const element = h("div", null, form);
 
   function check() {
@@ -55,12 +53,6 @@ export function editor({ place, id, base, context, done }) {
     else drafts.set(key, { text: area.value, rev });
     clearTimeout(checking);
     checking = setTimeout(check, area.value.length > AT_ONCE ? PAUSE_MS : 0);
-  });
-  area.addEventListener("keydown", (event) => {
-    if (event.key === "s" && (event.ctrlKey || event.metaKey)) {
-      event.preventDefault();
-      if (!save.disabled) save.click();
-    }
   });
   check();
 
@@ -85,7 +77,7 @@ export function editor({ place, id, base, context, done }) {
     }
   }
 
-  function edit(...said) {
+  function edit(said) {
     fill(element, form);
     fill(outcome, said);
     save.disabled = wrong !== null;
@@ -96,14 +88,13 @@ export function editor({ place, id, base, context, done }) {
     try {
       const theirs = await readDocument(place, id);
       const over = theirs?.rev ?? null;
-      const words = theirs ? "Someone else has saved it since you began." : "Someone else has deleted it since you began.";
       const edited = button("Edit", () => {
         rev = over;
         if (drafts.has(key)) drafts.set(key, { text: area.value, rev });
-        edit(h("p", { class: "muted" }, `Saving now replaces ${theirs ? `revision ${rev}` : "nothing: it is deleted"}.`));
+        edit();
       });
-      fill(element, h("div", { class: "stack", id: "conflict" }, h("div", { class: "callout warn", role: "alert" }, h("p", null, h("strong", null, words), " Nothing of yours is saved yet.")),
-        sideBySide(theirs?.text ?? "{}", area.value, [theirs ? `Theirs, revision ${over}` : "Theirs: deleted", "Yours"]),
+      fill(element, h("div", { class: "stack", id: "conflict" }, h("div", { class: "callout warn", role: "alert" }, `Someone else has ${theirs ? "saved" : "deleted"} it since you began. Nothing of yours is saved yet.`),
+        comparison(theirs?.text ?? "{}", area.value, [theirs ? `Theirs, revision ${over}` : "Theirs: deleted", "Yours"]),
         h("div", { class: "row" }, button("Keep mine", () => write(over), "primary"), button("Take theirs", () => finish(id)), edited)));
       edited.focus();
     } catch (error) {

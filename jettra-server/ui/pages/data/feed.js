@@ -1,81 +1,69 @@
-// The changes of one collection as they happen: GET /api/watch, told in batches.
-//
-//   feedOf(place)   an EventTarget. "changes": `detail` = [{ id, rev, text, isGone }], the last of each document; text undefined:
-//                   no longer kept. "missed": changes were lost, read anew. "state": `isOn` or `isHeard` is another.
-//     .turn(isOn)   follows, or does not
+// The changes of one collection as they happen, in batches: GET /api/watch. feedOf(place) is an EventTarget:
+// "changes" with `detail` = [{ id, rev, text, isGone }], text undefined where it is no longer kept; "missed": read anew;
+// "state": `isOn` or `isHeard` is another. turn(isOn) follows, or does not.
 
 import { api } from "../../api.js";
 import { itemsOf, plain } from "./json.js";
 
 const BATCH_MS = 200;
 
-class Feed extends EventTarget {
-  isOn = false;
-  isHeard = false;
-  #place;
-  #running = null;
-  #batch = new Map();
+export function feedOf(place) {
+  const feed = Object.assign(new EventTarget(), { isOn: false, isHeard: false, turn });
+  const tell = (what, detail) => feed.dispatchEvent(new CustomEvent(what, { detail }));
+  const batch = new Map();
+  let running = null;
 
-  constructor(place) {
-    super();
-    this.#place = place;
+  function turn(isOn) {
+    if (isOn === feed.isOn) return;
+    feed.isOn = isOn;
+    if (isOn) follow();
+    else running.abort();
+    hear(false);
   }
 
-  turn(isOn) {
-    if (isOn === this.isOn) return;
-    this.isOn = isOn;
-    if (isOn) this.#follow();
-    else this.#running.abort();
-    this.#hear(false);
+  function hear(isHeard) {
+    feed.isHeard = isHeard;
+    tell("state");
   }
 
-  #follow() {
-    const running = new AbortController();
-    this.#running = running;
+  function follow() {
+    const mine = new AbortController();
+    running = mine;
+    // Nobody keeps what is missing: from now on, then.
     const again = () => {
-      running.abort();
-      this.#follow();
-      this.#tell("missed");
+      mine.abort();
+      follow();
+      tell("missed");
     };
     api.stream("/api/watch", {
-      query: this.#place,
-      signal: running.signal,
-      onOpen: () => this.#hear(true),
+      query: place,
+      signal: mine.signal,
+      onOpen: () => hear(true),
       onDown: (error) => {
-        this.#hear(false);
-        // Nobody keeps what is missing: from now on, then.
+        hear(false);
         if (error.code === "compacted") again();
-        else if (error.status >= 400 && error.status < 429) this.turn(false);
+        else if (error.status >= 400 && error.status < 429) turn(false);
       },
       onEvent: ({ event, text }) => {
-        if (event === "message") this.#take(text);
+        if (event === "message") take(text);
         else if (event === "compacted") again();
       },
     });
   }
 
-  #take(text) {
+  function take(text) {
     const { op, id, rev, doc } = Object.fromEntries(itemsOf(text).items.map(({ name, from, to }) => [name, text.slice(from, to)]));
     // The collection was dropped or has another name.
-    if (id === undefined) return this.#tell("missed");
-    if (this.#batch.size === 0) setTimeout(() => this.#flush(), BATCH_MS);
-    this.#batch.set(id, { id: plain(id), rev: Number(rev), text: doc, isGone: plain(op) === "delete" });
+    if (id === undefined) return tell("missed");
+    if (batch.size === 0) setTimeout(flush, BATCH_MS);
+    batch.set(id, { id: plain(id), rev: Number(rev), text: doc, isGone: plain(op) === "delete" });
   }
 
-  #flush() {
-    const detail = [...this.#batch.values()];
-    this.#batch.clear();
-    if (this.isOn) this.dispatchEvent(new CustomEvent("changes", { detail }));
+  function flush() {
+    const detail = [...batch.values()];
+    batch.clear();
+    if (feed.isOn) tell("changes", detail);
   }
 
-  #hear(isHeard) {
-    this.isHeard = isHeard;
-    this.#tell("state");
-  }
-
-  #tell(what) {
-    this.dispatchEvent(new Event(what));
-  }
+  return feed;
 }
-
-export const feedOf = (place) => new Feed(place);

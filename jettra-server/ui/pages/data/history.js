@@ -1,17 +1,16 @@
 // What a document was: its versions, the difference between any two states, and going back to one.
-//
-//   historyView(place, id, current, context)     an element; current: { text, rev }, or null where it is deleted
 
-import { button, failure } from "../../dialog.js";
+import { failure } from "../../dialog.js";
 import { fill, h } from "../../dom.js";
 import { count, dateOf } from "../../format.js";
-import { unified } from "./compare.js";
+import { comparison } from "./compare.js";
+import { waiting } from "./show.js";
 import { nameOf, readVersion, restore, versions } from "./store.js";
 
 const SHOWN = 100;
 
 export function historyView(place, id, current, context) {
-  const element = h("div", { class: "stack", id: "history" }, h("p", { class: "empty" }, h("span", { class: "spinner" }), " Asking the node …"));
+  const element = h("div", { class: "stack", id: "history" }, waiting());
   const outcome = h("div", { id: "difference", "aria-live": "polite" });
   // By version; the current state is "now".
   const texts = new Map(current ? [["now", current.text]] : []);
@@ -27,7 +26,7 @@ export function historyView(place, id, current, context) {
     if (!older || !newer) return fill(outcome, h("p", { class: "empty" }, "There is no other state to compare it with."));
     try {
       const [a, b] = [await textOf(older), await textOf(newer)];
-      if (older === chosen.older && newer === chosen.newer) fill(outcome, unified(a, b));
+      if (older === chosen.older && newer === chosen.newer) fill(outcome, comparison(a, b, ["Compared", "With"]));
     } catch (error) {
       fill(outcome, failure(error));
     }
@@ -36,7 +35,7 @@ export function historyView(place, id, current, context) {
   async function goBack(version, when) {
     try {
       await restore(place, id, version, current?.rev ?? null);
-      context.bar.tell(`${nameOf(id)} is again as of ${when}. What it was before is a version now.`);
+      context.bar.tell(`${nameOf(id)} is again as of ${when}.`);
     } catch (error) {
       context.bar.fail(error);
     }
@@ -63,16 +62,10 @@ export function historyView(place, id, current, context) {
   async function load() {
     const states = [...texts.keys(), ...await versions(place, id)];
     [chosen.newer, chosen.older] = states;
-    const rest = states.length - SHOWN;
     const head = (name, kind) => h("th", { scope: "col", class: kind }, name);
-    const body = h("tbody", null, states.slice(0, SHOWN).map(row));
-    const more = button(`${count(rest)} more`, () => {
-      more.remove();
-      body.append(...states.slice(SHOWN).map(row));
-    }, "small ghost");
     fill(element, states.length === 0 ? h("p", { class: "empty" }, "No state of it is kept.") : [
-      h("div", { class: "versions" }, h("table", null, h("thead", null, h("tr", null, head("Compare"), head("with"), head("State of"), head("Revision", "number"), h("td"))), body),
-        rest > 0 ? more : null), outcome]);
+      h("div", { class: "versions" }, h("table", null, h("thead", null, h("tr", null, head("Compare"), head("with"), head("State of"), head("Revision", "number"), h("td"))), h("tbody", null, states.slice(0, SHOWN).map(row)))),
+      states.length > SHOWN ? h("p", { class: "muted" }, `The newest ${SHOWN} of ${count(states.length)}.`) : null, outcome]);
     await show();
   }
 

@@ -1,43 +1,37 @@
 // JSON as text. Numbers are never read: a 64-bit integer stays the digits that were written, and names keep their order.
 //
-//   walk(text, on)             one pass without recursion; throws JsonError. on(kind, from, to), kind: "{" "[" "}" "]" "name"
-//                              "string" "number" "word"; if it returns false, that ends it
+//   walk(text, on)             one pass without recursion; throws what has `at`. on(kind, from, to), kind: "{" "[" "}" "]" "name"
+//                              "string" "number" "word"; false ends it
 //   fault(text)                what is wrong with a document: { message, at, line, column }, or null
-//   print(text, emit, limit)   emit(kind, part) gives it indented; false when it was cut after `limit` characters
-//   pretty(text, limit)        { text, isCut }
-//   itemsOf(text)              what the outermost object or array has, as far as it goes: { items: [{ name, kind, from, to }], isWhole }
-//   plain(literal)             the text that a literal stands for: a string without quotes and escapes, others as they are
-//   seen(text, most)           text in which nothing is invisible: controls and marks of direction become \u escapes
+//   print(text, emit, limit)   emit(kind, part) gives it indented; false when it was cut;   pretty(text, limit)  { text, isCut }
+//   itemsOf(text)              what the outermost value has, as far as it goes: { items: [{ name, kind, from, to }], isWhole }
+//   plain(literal)             the text that a literal stands for
+//   seen(text, most)           text in which nothing is invisible: controls and marks of direction become escapes
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![0-9.eE+-])/y;
 const WORD = /true|false|null/y;
 const DEEPEST = 127;
 
-export class JsonError extends Error {
-  constructor(message, at) {
-    super(message);
-    this.at = at;
-  }
-}
+const wrong = (message, at) => Object.assign(new SyntaxError(message), { at });
 
 function stringEnd(text, from) {
   for (let at = from + 1; at < text.length; at += 1) {
     const c = text.charCodeAt(at);
     if (c === 34) return at + 1;
-    if (c < 32) throw new JsonError("a line break or control character in a text: write \\n or \\u00…", at);
+    if (c < 32) throw wrong("a line break or control character in a text: write \\n or \\u00…", at);
     if (c === 92) {
       at += 1;
-      if (!/^(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/.test(text.slice(at, at + 5))) throw new JsonError("no escape of JSON: write \\\\ for a backslash", at - 1);
+      if (!/^(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/.test(text.slice(at, at + 5))) throw wrong("no escape of JSON: write \\\\ for a backslash", at - 1);
     }
   }
-  throw new JsonError("this text has no end: a \" is missing", from);
+  throw wrong("this text has no end: a \" is missing", from);
 }
 
 export function walk(text, on) {
   const stack = [];
   let [at, expected] = [0, "value"];
   const skip = () => { while (" \n\r\t".includes(text[at] ?? "x")) at += 1; };
-  const fail = (what) => { throw new JsonError(`${what} is expected ${at < text.length ? `and not ${text[at]}` : "and the text ends"}`, at); };
+  const fail = (what) => { throw wrong(`${what} is expected ${at < text.length ? `and not ${text[at]}` : "and the text ends"}`, at); };
   for (;;) {
     skip();
     const [c, from, inside] = [text[at], at, stack.at(-1)];
@@ -63,7 +57,7 @@ export function walk(text, on) {
       if (on("name", from, to) === false) return false;
       continue;
     } else if (c === "{" || c === "[") {
-      if (stack.push(c) > DEEPEST) throw new JsonError(`nested more than ${DEEPEST} levels deep`, at);
+      if (stack.push(c) > DEEPEST) throw wrong(`nested more than ${DEEPEST} levels deep`, at);
       at += 1;
       expected = c === "{" ? "name?" : "value?";
     } else {
@@ -85,11 +79,11 @@ export function walk(text, on) {
 export function fault(text) {
   try {
     const start = text.search(/\S/);
-    if (text[start] !== "{") throw new JsonError("a document is an object: it begins with {", Math.max(start, 0));
+    if (text[start] !== "{") throw wrong("a document is an object: it begins with {", Math.max(start, 0));
     walk(text, () => {});
     return null;
   } catch (error) {
-    if (!(error instanceof JsonError)) throw error;
+    if (error.at === undefined) throw error;
     const before = text.slice(0, error.at).split("\n");
     return { message: error.message, at: error.at, line: before.length, column: [...before.at(-1)].length + 1 };
   }
@@ -145,7 +139,7 @@ export function itemsOf(text) {
     });
     return { items, isWhole: true };
   } catch (error) {
-    if (!(error instanceof JsonError)) throw error;
+    if (error.at === undefined) throw error;
     return { items, isWhole: false };
   }
 }

@@ -1,8 +1,4 @@
 // The databases and collections: the tree, and making, renaming and dropping them. What is dropped has its name typed first.
-//
-//   placesPart(context)                    { element, select({ db, col }), refresh(), leave() }
-//   databaseView(db, context)              an element: what can be done with a database, or without any (db undefined)
-//   collectionActions(place, context)      buttons
 
 import { api } from "../../api.js";
 import { button, failure, prompt } from "../../dialog.js";
@@ -20,7 +16,7 @@ export function placesPart(context) {
   const list = h("ul", { id: "places" });
   const outcome = h("div");
   const element = h("nav", { class: "panel places", "aria-label": "Databases and collections" },
-    h("div", { class: "panel-head" }, h("h2", null, h("a", { href: href() }, "Databases")), button("New", () => newDatabase(context), "small")), list, outcome);
+    h("div", { class: "panel-head" }, h("h2", null, "Databases"), button("New", () => newDatabase(context), "small")), list, outcome);
   const open = new Set();
   let place = {};
   let asked = 0;
@@ -30,15 +26,9 @@ export function placesPart(context) {
       if (!open.delete(name)) open.add(name);
       refresh();
     } });
-    const item = h("li", null, h("div", { class: "place" }, toggle, h("a", { href: href(name) }, name)), h("ul"));
-    item.toggle = toggle;
-    return item;
+    return h("li", null, h("div", { class: "place" }, toggle, h("a", { href: href(name) }, name)), h("ul"));
   };
-  const current = (item, is) => {
-    const link = item.querySelector("a");
-    if (is) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  };
+  const current = (item, is) => item.querySelector("a").setAttribute("aria-current", is ? "page" : "false");
 
   // `here`: LOCAL, or nothing after something was done, so that it shows.
   async function refresh(here = LOCAL) {
@@ -50,7 +40,7 @@ export function placesPart(context) {
       context.known = found.map((db) => db.name);
       fill(outcome);
       keyed(list, found.sort((a, b) => (a.name === SYSTEM) - (b.name === SYSTEM)), (db) => db.name, makeDatabase, (item, db) => {
-        item.toggle.setAttribute("aria-expanded", String(open.has(db.name)));
+        item.querySelector("button").setAttribute("aria-expanded", String(open.has(db.name)));
         current(item, db.name === place.db && !place.col);
         const cols = (inside.get(db.name) ?? []).sort((a, b) => a.startsWith("_") - b.startsWith("_"));
         keyed(item.lastChild, cols, (col) => col, (col) => h("li", { class: "place" }, h("a", { href: href(db.name, col) }, col), h("span", { class: "muted" })),
@@ -86,21 +76,18 @@ export function placesPart(context) {
 
 export function databaseView(db, context) {
   const { known } = context;
-  const head = (title, ...actions) => h("div", { class: "panel-head" }, h("h1", { tabindex: "-1" }, title), h("div", { class: "row" }, actions));
-  if (db && known && !known.includes(db)) return h("section", { class: "panel" }, head(db), h("p", { class: "empty" }, "There is no database of this name."));
+  const panel = (actions, ...content) => h("section", { class: "panel" },
+    h("div", { class: "panel-head" }, h("h1", { tabindex: "-1" }, db ?? "Data"), h("div", { class: "row" }, actions)), h("div", { class: "empty first" }, content));
   if (db) {
-    return h("section", { class: "panel" }, head(db, db === SYSTEM ? h("span", { class: "chip" }, "read-only") : [
+    return known && !known.includes(db) ? panel(null, "There is no such database.") : panel(db === SYSTEM ? h("span", { class: "chip" }, "read-only") : [
       button("New collection", () => newCollection(db, context), "primary"),
       button("Rename", () => rename(context, db, "/api/dbs/rename", {}, (name) => [name])),
-      button("Drop", () => drop(context, db, "every collection in it", "/api/dbs", { name: db }, []))]),
-    h("p", { class: "empty" }, "Choose a collection."));
+      button("Drop", () => drop(context, db, "every collection in it", "/api/dbs", { name: db }, []))], "Choose a collection.");
   }
+  if (!known || known.some((name) => name !== SYSTEM)) return panel(null, "Choose a database or a collection.");
   const curl = `curl ${location.origin}/api/dbs -d '{"name":"shop"}'`;
-  const isEmpty = known && !known.some((name) => name !== SYSTEM);
-  return h("section", { class: "panel" }, head("Data"), isEmpty ? h("div", { class: "empty first", id: "no-databases" },
-    h("p", null, "There is no database yet. One comes into being with its first document, with curl, or here:"),
-    h("div", { class: "command" }, h("pre", null, curl), copyButton(curl)),
-    button("Create a database", () => newDatabase(context), "primary")) : h("p", { class: "empty" }, "Choose a database or a collection."));
+  return panel(null, h("p", { id: "no-databases" }, "There is no database yet. Make one with curl, or here:"),
+    h("div", { class: "command" }, h("pre", null, curl), copyButton(curl)), button("Create a database", () => newDatabase(context), "primary"));
 }
 
 export const collectionActions = (place, context) => (place.col.startsWith("_") ? null : [
@@ -109,7 +96,7 @@ export const collectionActions = (place, context) => (place.col.startsWith("_") 
 
 function badName(name) {
   if (!/^[A-Za-z0-9-]/.test(name)) return "A name begins with a letter, a digit or -.";
-  return /^[A-Za-z0-9_.-]{1,120}$/.test(name) ? "" : "A name has 120 letters A to Z, digits, _ . and - at most.";
+  return /^[\w.-]{1,120}$/.test(name) ? "" : "A name has 120 letters A to Z, digits, _ . and - at most.";
 }
 
 // Asks for a name, does it, goes to `to(name)` and says so.
@@ -126,9 +113,10 @@ async function ask(context, question, act, to, said) {
   }
 }
 
-const newDatabase = (context) => ask(context, { title: "New database", confirm: "Create" }, (name) => api.post("/api/dbs", { name }), (name) => [name], (name) => `${name} is made.`);
+const made = (name) => `${name} is made.`;
+const newDatabase = (context) => ask(context, { title: "New database", confirm: "Create" }, (name) => api.post("/api/dbs", { name }), (name) => [name], made);
 const newCollection = (database, context) => ask(context, { title: `New collection in ${database}`, confirm: "Create" },
-  (collection) => api.post("/api/cols", { database, collection }), (name) => [database, name], (name) => `${name} is made.`);
+  (collection) => api.post("/api/cols", { database, collection }), (name) => [database, name], made);
 const rename = (context, oldName, path, body, to) => ask(context, { title: `Rename ${oldName}`, label: "New name", value: oldName, confirm: "Rename" },
   (newName) => api.post(path, { ...body, oldName, newName }), to, (name) => `${oldName} is ${name} now.`);
 const drop = (context, name, what, path, query, to) => ask(context, { title: `Drop ${name}`, text: `With it go ${what} and all versions. This cannot be undone.`,

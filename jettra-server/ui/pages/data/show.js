@@ -1,19 +1,29 @@
-// A document to look at. What is long is cut and says so.
-//
-//   jsonView(text, limit)     indented, with colours;   treeView(text)    opens branch by branch
-//   cell(text, item)          the start of an item of itemsOf, for a table
-//   sizeOf(text), saveFile(name, text)
+// A document to look at: jsonView and treeView of its text, cell of an item of itemsOf. What is long is cut and says so.
 
 import { button } from "../../dialog.js";
 import { h } from "../../dom.js";
 import { bytes, count } from "../../format.js";
-import { itemsOf, JsonError, plain, print, seen } from "./json.js";
+import { itemsOf, plain, print, seen } from "./json.js";
 
-export const SHOWN = 100_000;
+const SHOWN = 100_000;
 const VALUE_SHOWN = 1000;
 const CELL_SHOWN = 80;
 const BRANCHES = 100;
 
+// Buttons of which one is pressed.
+export function choices(names, first, choose) {
+  const press = (name) => {
+    for (const one of element.children) one.setAttribute("aria-pressed", String(one.textContent === name));
+  };
+  const element = h("div", { class: "row", role: "group", "aria-label": "Show as" }, names.map((name) => button(name, () => {
+    press(name);
+    choose(name);
+  }, "small")));
+  press(first);
+  return element;
+}
+
+export const waiting = () => h("p", { class: "empty" }, h("span", { class: "spinner" }), " Asking the node …");
 export const sizeOf = (text) => bytes(new Blob([text]).size);
 
 export function saveFile(name, text) {
@@ -25,20 +35,12 @@ export function saveFile(name, text) {
 export function jsonView(text, limit = SHOWN) {
   const box = h("pre", { class: "json" });
   let rest = "";
-  let isWhole = true;
-  try {
-    isWhole = print(text, (kind, part) => {
-      if (kind === "") {
-        rest += part;
-      } else {
-        box.append(rest, h("bdi", { class: `j-${kind}` }, seen(part)));
-        rest = "";
-      }
-    }, limit);
-  } catch (error) {
-    if (!(error instanceof JsonError)) throw error;
-    rest += seen(text, limit);
-  }
+  const isWhole = print(text, (kind, part) => {
+    if (kind) {
+      box.append(rest, h("bdi", { class: `j-${kind}` }, seen(part)));
+      rest = "";
+    } else rest += part;
+  }, limit);
   box.append(rest, isWhole ? "" : "…");
   return isWhole ? box : [box, h("p", { class: "muted small-text" }, `Cut: the first ${count(limit)} characters of ${sizeOf(text)}.`)];
 }
@@ -62,11 +64,7 @@ function branch(text, { kind, name }, label) {
   const title = h("bdi", { class: name === undefined ? "muted" : "j-name" }, seen(label, 200));
   if (kind !== "{" && kind !== "[") {
     const value = h("bdi", { class: `j-${kind}` }, seen(text, VALUE_SHOWN));
-    const all = text.length > VALUE_SHOWN ? button(`All ${count(text.length)} characters`, () => {
-      all.remove();
-      value.textContent = seen(text, SHOWN);
-    }, "small ghost") : null;
-    return h("li", { class: "leaf" }, title, ": ", value, all);
+    return h("li", { class: "leaf" }, title, ": ", value);
   }
   const details = h("details", null, h("summary", null, title, " ", h("span", { class: "muted" }, text.length > 40 ? `${kind} ${sizeOf(text)} ${kind === "{" ? "}" : "]"}` : seen(text))));
   details.addEventListener("toggle", () => {

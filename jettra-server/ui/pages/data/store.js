@@ -1,13 +1,5 @@
 // What the Data page asks the API for. A place is { db, col }; a document { id, text }: its JSON as the node wrote it.
-//
-//   href(db, col, id)                   the address of a place on this page
-//   databases(…), collections(db, …), count(place, …)      with `here` = LOCAL as this node has it, for what is asked often
-//   readDocuments(place, { after, limit, signal })         { docs, isLast }: fewer than `limit` where they are large
-//   readDocument(place, id)             { id, text, rev }, or null where there is none
-//   create(place, text), replace(place, id, text, rev)     rev: the one to replace, null: there must be none
-//   remove(place, id, rev), versions(place, id), readVersion(place, id, version), restore(place, id, version, rev)
-//   undo(place, id, context)            a deleted document is again what it was
-//   compareIds(a, b)                    the collection's order: by bytes of UTF-8
+// `rev` is the state that a write replaces, null: there must be none.
 
 import { api, ApiError } from "../../api.js";
 import { itemsOf, plain, seen } from "./json.js";
@@ -81,7 +73,7 @@ export const readVersion = async (place, id, version) => (await api.request("GET
 export async function undo(place, id, { bar }) {
   try {
     const [newest] = await versions(place, id);
-    if (newest === undefined) throw new Error(`No version of ${nameOf(id)} is kept any more.`);
+    if (!newest) throw new Error(`No version of ${nameOf(id)} is kept.`);
     await restore(place, id, newest, null);
     bar.tell(`${nameOf(id)} is back.`);
   } catch (error) {
@@ -90,9 +82,7 @@ export async function undo(place, id, { bar }) {
 }
 
 export function compareIds(a, b) {
-  let i = 0;
-  while (i < a.length && a[i] === b[i]) i += 1;
-  // Not in the middle of a pair: the pair's code point counts.
-  if (/[\udc00-\udfff]/.test((a[i] ?? "") + (b[i] ?? "")) && /[\ud800-\udbff]/.test(a[i - 1] ?? "")) i -= 1;
-  return (a.codePointAt(i) ?? -1) - (b.codePointAt(i) ?? -1);
+  const [x, y] = [[...a], [...b]];
+  const i = x.findIndex((c, at) => c !== y[at]);
+  return i < 0 ? x.length - y.length : x[i].codePointAt(0) - (y[i]?.codePointAt(0) ?? -1);
 }
