@@ -151,7 +151,6 @@ export const api = {
       throw lost(error, both);
     }
     const number = (name) => Number(answer.headers.get(name)?.replaceAll('"', "")) || null;
-    // Most who want the text do not want it parsed, and it may be large.
     return { get data() { return parse(text); }, text, etag: number("etag"), index: number("x-jettra-index"), status: answer.status };
   },
   get: async (path, query) => (await api.request("GET", path, { query })).data,

@@ -1,8 +1,8 @@
 // Starts the page: the frame, who is signed in, which page is shown.
 //
 // A page is a function `page(main, { route })` that fills `main` and returns what is to be called when it is left;
-// `route` is what follows its name in the address: "#/data/shop/orders" gives ["shop", "orders"], decoded. If what it
-// returns has `go(route)`, the page stays when only its route changes.
+// `route` is what follows its name in the address: "#/data/shop/orders" gives ["shop", "orders"], decoded. With
+// `go(route)` on it, the page stays while only its route changes.
 // Query, Backups and Users get a row in PAGES when they exist; a row without `name` is not in the navigation.
 
 import { api, session } from "./api.js";
@@ -85,7 +85,7 @@ session.addEventListener("change", () => {
   show();
 });
 addEventListener("hashchange", show);
-// The address belongs to the router: a link to a place on the page would lead to another page.
+// The address is the router's.
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();

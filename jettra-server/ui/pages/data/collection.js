@@ -11,7 +11,7 @@ import { cell, choices, jsonView, sizeOf, treeView, waiting } from "./show.js";
 import { compareIds, count, href, LOCAL, readDocument, readDocuments, undo } from "./store.js";
 
 const [COLUMNS, JSON_SHOWN] = [5, 1500];
-// So long a first page waits for the feed, so that nothing falls between them.
+// So long a first page waits for the feed.
 const FEED_WAIT_MS = 400;
 // For all collections.
 const chosen = { size: 50, look: "Table", isLive: true };
@@ -116,7 +116,6 @@ export function collectionView(place, context) {
 
   // --- showing
   const alive = () => page.docs.filter((doc) => doc.mark !== "deleted").length;
-  // The focus goes (back) to a document.
   const shown = (id) => [...content.querySelectorAll("[data-doc]")].find((item) => item.dataset.doc === id)?.querySelector("a").focus();
 
   function draw() {
@@ -197,7 +196,6 @@ export function collectionView(place, context) {
   on(feed, "changes", async ({ detail }) => {
     for (const change of detail) {
       if (!change.isGone && change.text === undefined) Object.assign(change, await readDocument(place, change.id).catch(() => null) ?? { isGone: true });
-      // What is being read has it already.
       if (!asking) take(change);
     }
     if (columns.length === 0) columns = columnsOf(page.docs);

@@ -78,7 +78,7 @@ export function documentView(place, id, context) {
   on(feed, "changes", ({ detail }) => {
     const change = detail.find((one) => one.id === id);
     if (!change) return;
-    if (editing) return setText(facts, "Someone else has saved it meanwhile: saving shows you both.");
+    if (editing) return setText(facts, "Someone else has saved it meanwhile.");
     if (!isKnown || (!change.isGone && change.text === undefined)) return load();
     if (change.rev === doc?.rev) return;
     doc = change.isGone ? null : change;

@@ -53,7 +53,7 @@ export function feedOf(place) {
 
   function take(text) {
     const { op, id, rev, doc } = Object.fromEntries(itemsOf(text).items.map(({ name, from, to }) => [name, text.slice(from, to)]));
-    // The collection was dropped or has another name.
+    // Dropped, or renamed.
     if (id === undefined) return tell("missed");
     if (batch.size === 0) setTimeout(flush, BATCH_MS);
     batch.set(id, { id: plain(id), rev: Number(rev), text: doc, isGone: plain(op) === "delete" });

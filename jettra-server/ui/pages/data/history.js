@@ -26,7 +26,7 @@ export function historyView(place, id, current, context) {
     if (!older || !newer) return fill(outcome, h("p", { class: "empty" }, "There is no other state to compare it with."));
     try {
       const [a, b] = [await textOf(older), await textOf(newer)];
-      if (older === chosen.older && newer === chosen.newer) fill(outcome, comparison(a, b, ["Compared", "With"]));
+      if (older === chosen.older && newer === chosen.newer) fill(outcome, comparison(a, b, [older, newer].map((state) => (state === "now" ? "Now" : `Revision ${state.split("_")[1]}`))));
     } catch (error) {
       fill(outcome, failure(error));
     }
@@ -54,7 +54,7 @@ export function historyView(place, id, current, context) {
       });
       return h("td", null, input);
     };
-    return h("tr", null, choice("older", "Compare"), choice("newer", "with"), h("th", { scope: "row" }, when), h("td", { class: "number" }, rev),
+    return h("tr", null, choice("older", "Compare"), choice("newer", "with"), h("th", { scope: "row", class: "when" }, when), h("td", { class: "number" }, rev),
       h("td", { class: "number" }, time === null || context.isReadOnly ? null
         : h("button", { type: "button", class: "small", "aria-label": `Restore revision ${rev}`, onclick: () => goBack(version, when) }, "Restore")));
   }

@@ -1,5 +1,5 @@
-// What the Data page asks the API for. A place is { db, col }; a document { id, text }: its JSON as the node wrote it.
-// `rev` is the state that a write replaces, null: there must be none.
+// What the Data page asks the API for. A place is { db, col }; a document { id, text }: its JSON as the node wrote it;
+// `rev` what a write replaces, null: nothing.
 
 import { api, ApiError } from "../../api.js";
 import { itemsOf, plain, seen } from "./json.js";
