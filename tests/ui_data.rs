@@ -2,7 +2,7 @@
 //! and nothing that others did is overwritten unseen.
 //!
 //! Without chromedriver a developer is told so and the tests pass unseen; with `CI=true` they fail.
-//! `cargo test -p jettra-server --test ui_data -- --ignored screenshots` makes pictures of the page.
+//! `cargo test -p jettra-server --test ui_data -- --ignored screenshots` makes pictures of this page.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "common/browser.rs"]
@@ -50,7 +50,8 @@ async fn raw(node: &Node, id: &str) -> String {
 
 /// The ids that are shown, in their order.
 async fn shown(browser: &Browser) -> Vec<String> {
-    let ids = browser.run("return [...document.querySelectorAll('#documents [data-doc]')].map((e) => e.dataset.doc)").await;
+    let ids =
+        browser.run("return [...document.querySelectorAll('#documents [data-doc]')].map((e) => e.dataset.doc)").await;
     serde_json::from_value(ids).unwrap()
 }
 
