@@ -1,7 +1,7 @@
 //! The page in a real browser: what it shows is the API's, and what it does reaches the cluster.
 //!
 //! Without chromedriver a developer is told so and the tests in the browser pass unseen; with `CI=true` they fail.
-//! `cargo test -p jettra-server --test ui -- --ignored screenshots` makes pictures of each page.
+//! `cargo test -p jettra-server --test ui --test ui_data -- --ignored screenshots` makes pictures of each page.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "common/browser.rs"]
@@ -431,19 +431,7 @@ async fn screenshots() {
     let follower = cluster.followers().await[0];
     let Some(browser) = Browser::open(&cluster.nodes[follower].url()).await else { return };
     let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("screenshots");
-    let pictures = async |name: &str, whole: bool| {
-        for (colours, width, height) in
-            [("light", 1280, 900), ("dark", 1280, 900), ("light", 375, 812), ("dark", 375, 812)]
-        {
-            browser.view(width, height, colours).await;
-            // Plots are drawn anew for each width, and the node tells its figures each 750 ms.
-            tokio::time::sleep(Duration::from_millis(900)).await;
-            let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-            assert_eq!(browser.run(overflow).await, 0, "{name} is wider than {width}");
-            browser.screenshot(&dir.join(format!("{name}-{colours}-{width}.png")), whole).await;
-        }
-        browser.view(1280, 900, "light").await;
-    };
+    let pictures = async |name: &str, whole: bool| browser.pictures(name, whole).await;
     browser.shows("#verdict", "Healthy").await;
     pictures("protected-mode", false).await;
     browser.press("#protected", "Set a password").await;

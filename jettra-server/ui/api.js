@@ -1,8 +1,9 @@
 // One client of the node's public API.
 //
 //   api.get(path, query) · post(path, body, query) · put · patch · delete(path, query)   → the answer's JSON
-//   api.request(method, path, { query, body, headers, signal, timeout })
-//         → { data, text, etag, index, status }: `text` keeps numbers as the node wrote them, `etag` is a revision
+//   api.request(method, path, { query, body, headers, signal, timeout, read })
+//         → { data, text, etag, index, status }: `text` keeps numbers as the node wrote them, `etag` is a revision;
+//         read(answer) → text: takes a large answer in pieces
 //   api.stream(path, { query, headers, signal, silence, onEvent, onOpen, onDown })
 //         reads Server-Sent Events with fetch, so that the token goes along; begins again by itself, with Last-Event-ID;
 //         onEvent({ event, data, id }), data already parsed; onDown(error, attempt) each time it breaks
@@ -138,19 +139,19 @@ async function refuse(answer, login) {
 }
 
 export const api = {
-  async request(method, path, { query, body, headers, signal, timeout = 70_000, login = false } = {}) {
+  async request(method, path, { query, body, headers, signal, timeout = 70_000, login = false, read = (answer) => answer.text() } = {}) {
     const limit = AbortSignal.timeout(timeout);
     const both = signal ? AbortSignal.any([signal, limit]) : limit;
     const answer = await send(method, path, { query, body, headers, signal: both, anonymous: login });
     if (!answer.ok) await refuse(answer, login);
     let text;
     try {
-      text = await answer.text();
+      text = await read(answer);
     } catch (error) {
       throw lost(error, both);
     }
     const number = (name) => Number(answer.headers.get(name)?.replaceAll('"', "")) || null;
-    return { data: parse(text), text, etag: number("etag"), index: number("x-jettra-index"), status: answer.status };
+    return { get data() { return parse(text); }, text, etag: number("etag"), index: number("x-jettra-index"), status: answer.status };
   },
   get: async (path, query) => (await api.request("GET", path, { query })).data,
   post: async (path, body, query) => (await api.request("POST", path, { body, query })).data,

@@ -1,7 +1,8 @@
 // Starts the page: the frame, who is signed in, which page is shown.
 //
 // A page is a function `page(main, { route })` that fills `main` and returns what is to be called when it is left;
-// `route` is what follows its name in the address: "#/data/shop/orders" gives ["shop", "orders"], decoded.
+// `route` is what follows its name in the address: "#/data/shop/orders" gives ["shop", "orders"], decoded. With
+// `go(route)` on it, the page stays while only its route changes.
 // Query, Backups and Users get a row in PAGES when they exist; a row without `name` is not in the navigation.
 
 import { api, session } from "./api.js";
@@ -14,7 +15,7 @@ import { signInPage } from "./pages/sign-in.js";
 
 const PAGES = [
   { path: "cluster", name: "Cluster", page: clusterPage },
-  { path: "data", name: null, page: dataPage },
+  { path: "data", name: "Data", page: dataPage },
 ];
 
 const nodeName = document.querySelector('meta[name="jettra-node"]').content;
@@ -37,12 +38,14 @@ function place() {
 function show() {
   const signedIn = session.mode === "protected" || session.mode === "signed-in";
   const { page, route } = signedIn ? place() : { page: { path: "sign-in", name: "Sign in", page: signInPage }, route: [] };
-  const wanted = `${session.mode}/${page.path}/${route.join("/")}`;
+  const wanted = `${session.mode}/${page.path}/${route.map(encodeURIComponent).join("/")}`;
   if (wanted === shown) return;
   const isFirst = shown === null;
+  const stays = leave.go && shown?.startsWith(`${session.mode}/${page.path}/`);
   shown = wanted;
+  if (stays) return leave.go(route);
   leave();
-  document.title = `${nodeName} · ${page.name ?? "Data"} · JettraDB`;
+  document.title = `${nodeName} · ${page.name} · JettraDB`;
   main.classList.remove("stale");
   leave = page.page(main, { route }) ?? (() => {});
   frame(page, signedIn);
@@ -82,6 +85,11 @@ session.addEventListener("change", () => {
   show();
 });
 addEventListener("hashchange", show);
+// The address is the router's.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 fill(document.getElementById("notices"), protectedNotice(), connectionNotice());
 live.addEventListener("connection", () => main.classList.toggle("stale", live.isDown));
 

@@ -231,6 +231,23 @@ impl Browser {
         std::fs::write(file, bytes.unwrap()).unwrap();
     }
 
+    /// Pictures of what is seen, or of the whole page, in `target/screenshots`: light and dark, 1280 and 375 wide.
+    /// Nothing may be wider than what is seen.
+    pub async fn pictures(&self, name: &str, whole: bool) {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("screenshots");
+        for (colours, width, height) in
+            [("light", 1280, 900), ("dark", 1280, 900), ("light", 375, 812), ("dark", 375, 812)]
+        {
+            self.view(width, height, colours).await;
+            // What is drawn for a width is drawn anew, and the node tells its figures each 750 ms.
+            tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+            let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+            assert_eq!(self.run(overflow).await, 0, "{name} is wider than {width}");
+            self.screenshot(&dir.join(format!("{name}-{colours}-{width}.png")), whole).await;
+        }
+        self.view(1280, 900, "light").await;
+    }
+
     /// A command of the browser's DevTools.
     pub async fn devtools(&self, command: &str, parameters: Value) -> Value {
         self.driver_call("goog/cdp/execute", json!({ "cmd": command, "params": parameters })).await
