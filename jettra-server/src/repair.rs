@@ -261,12 +261,14 @@ fn check_state(report: &mut Report, dir: &DataDir, state: &Path, first: Option<u
     small_file(report, &pointer, &is_number);
     let mut contradiction = Ok(None);
     let verified = state_in_use(state).and_then(|generation| {
-        let Some(generation) = generation else { return Ok(None) };
-        small_file(report, &sled_files::mark_path(&state.join(generation.to_string())), &|bytes| {
-            sealed::read_line(bytes).is_some()
-        });
+        if let Some(generation) = generation {
+            small_file(report, &sled_files::mark_path(&state.join(generation.to_string())), &|bytes| {
+                sealed::read_line(bytes).is_some()
+            });
+        }
         // Everything is read below; a collection with all its documents is a long read, and the only certain one.
-        let store = Arc::new(StateStore::open(state, CACHE_BYTES)?);
+        let Some(store) = StateStore::look(state, CACHE_BYTES)? else { return Ok(None) };
+        let store = Arc::new(store);
         let (applied, verified) = (store.state().applied(), store.state().verify());
         contradiction = offline::contradiction(&store.state(), store.has_arrived(), &dir.join("log"));
         if verified.is_err() {
