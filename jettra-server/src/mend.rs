@@ -9,7 +9,10 @@ pub fn repair_command(data_dir: &Path) -> String {
 
 /// `why` a node cannot start or go on, with the command that helps, unless another remedy is named already.
 pub fn with_command(why: &str, data_dir: &Path) -> String {
-    if why.contains("jettra-server ") || why.contains("upgrade this node") || why.contains("start the version") {
+    // The directory's own name tells nothing.
+    let words = why.replace(&data_dir.display().to_string(), "");
+    let names_a_remedy = ["jettra-server ", "upgrade this node", "start the version", "start a version"];
+    if names_a_remedy.iter().any(|remedy| words.contains(remedy)) {
         return why.to_owned();
     }
     // What passed through openraft has its words in front.
@@ -55,6 +58,10 @@ mod tests {
         let dir = Path::new("d");
         assert_eq!(with_command("broken", dir), "broken: stop the node and run: jettra-server repair --data-dir d");
         let told = with_command("broken", dir);
+        assert_eq!(with_command(&told, dir), told);
+        let dir = Path::new("/srv/my jettra-server data");
+        let told = with_command("/srv/my jettra-server data/log is damaged", dir);
+        assert!(told.ends_with("run: jettra-server repair --data-dir '/srv/my jettra-server data'"), "{told}");
         assert_eq!(with_command(&told, dir), told);
     }
 }

@@ -82,16 +82,28 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         GRACE,
     ));
 
-    let began = begin(&cluster, &config).await;
+    let mut shutdown = std::pin::pin!(shutdown);
+    let (began, was_stopped) = {
+        let mut began = std::pin::pin!(begin(&cluster, &config));
+        tokio::select! {
+            began = &mut began => (began, false),
+            () = &mut shutdown => {
+                // It may wait for others, and ends now.
+                cluster.ask_to_stop();
+                (began.await, true)
+            }
+        }
+    };
     cluster.set_started();
     let outcome = match began {
+        _ if was_stopped => Ok(()),
         Err(why) => Err(StartError::Start(why)),
         Ok(()) => {
             tokio::spawn(auth.set_configured_password());
             let mut stopped = cluster.stopped();
             let stopped = async { stopped.wait_for(|s| *s != Stop::Running).await.map(|s| s.clone()) };
             tokio::select! {
-                () = shutdown => Ok(()),
+                () = &mut shutdown => Ok(()),
                 stop = stopped => match stop {
                     Ok(Stop::Failed(why)) => Err(StartError::Halted(why)),
                     _ => Ok(()),
@@ -164,6 +176,7 @@ async fn prepare(config: &Config) -> Result<Prepared, String> {
         },
         cache_bytes: config.cache_bytes,
         retain_bytes: config.log_retain_bytes,
+        peers: config.peers.iter().map(|p| p.as_str().to_owned()).collect(),
         disk_reserve_bytes: config.disk_reserve_bytes,
     };
     let cluster = Cluster::new(options, identity, configured.or(stored), ours, machine)?;

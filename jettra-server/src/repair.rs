@@ -25,6 +25,10 @@ pub struct RepairArgs {
     /// The data directory of a node that does not run
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Set the state aside though it is whole, so that the node gets it anew: for a member that holds something else
+    /// than the others
+    #[arg(long)]
+    pub refetch: bool,
 }
 
 /// Memory for reading a state, in bytes.
@@ -67,7 +71,7 @@ impl Report {
 /// Checks the directory, mends what can be, prints what it found. Returns the program's exit code: 0 when the node can
 /// be started, 1 when something is left to do, 2 when the directory cannot be looked at.
 pub fn run(args: &RepairArgs) -> u8 {
-    let checked = DataDir::take(&args.data_dir).and_then(|dir| check(&dir));
+    let checked = DataDir::take(&args.data_dir).and_then(|dir| check(&dir, args.refetch));
     let report = match checked {
         Ok(report) => report,
         Err(why) => {
@@ -91,7 +95,7 @@ pub fn run(args: &RepairArgs) -> u8 {
     1
 }
 
-fn check(dir: &DataDir) -> Result<Report, String> {
+fn check(dir: &DataDir, refetch: bool) -> Result<Report, String> {
     let mut report = Report::default();
     if let Some(why) = crate::recover::unfinished(dir.path()) {
         return Err(why);
@@ -111,7 +115,7 @@ fn check(dir: &DataDir) -> Result<Report, String> {
     if small_file(&mut report, &of("secret"), &is_line) == Small::Lost {
         report.left.push(format!(
             "copy the file from another member: scp <another member's data directory>/secret {}",
-            of("secret").display()
+            mend::shell_word(&of("secret").display().to_string())
         ));
     }
     if small_file(&mut report, &addresses::path(dir.path()), &is_addresses) == Small::Lost {
@@ -156,14 +160,17 @@ fn check(dir: &DataDir) -> Result<Report, String> {
     }
 
     let state = of("state");
-    if state.is_dir() {
-        check_state(
-            &mut report,
-            dir,
-            &state,
-            (log_is_whole && !identity_is_lost).then_some(survey.first_index()),
-            &who,
-        )?;
+    let is_kept = log_is_whole && !identity_is_lost;
+    if refetch && !(is_kept && who.other.is_some()) {
+        report.left.push(
+            "the state was not set aside: that needs a whole log, and another member that this node knows of"
+                .to_owned(),
+        );
+    } else if refetch && state.is_dir() {
+        report.whole("state", "not looked at");
+        set_aside(&mut report, dir, Some(survey.first_index()), &who)?;
+    } else if state.is_dir() {
+        check_state(&mut report, dir, &state, is_kept.then_some(survey.first_index()), &who)?;
     } else {
         report.whole("state", "there is none");
     }
@@ -254,12 +261,14 @@ fn check_state(report: &mut Report, dir: &DataDir, state: &Path, first: Option<u
     small_file(report, &pointer, &is_number);
     let mut contradiction = Ok(None);
     let verified = state_in_use(state).and_then(|generation| {
-        let Some(generation) = generation else { return Ok(None) };
-        small_file(report, &sled_files::mark_path(&state.join(generation.to_string())), &|bytes| {
-            sealed::read_line(bytes).is_some()
-        });
+        if let Some(generation) = generation {
+            small_file(report, &sled_files::mark_path(&state.join(generation.to_string())), &|bytes| {
+                sealed::read_line(bytes).is_some()
+            });
+        }
         // Everything is read below; a collection with all its documents is a long read, and the only certain one.
-        let store = Arc::new(StateStore::open(state, CACHE_BYTES)?);
+        let Some(store) = StateStore::look(state, CACHE_BYTES)? else { return Ok(None) };
+        let store = Arc::new(store);
         let (applied, verified) = (store.state().applied(), store.state().verify());
         contradiction = offline::contradiction(&store.state(), store.has_arrived(), &dir.join("log"));
         if verified.is_err() {
@@ -322,6 +331,6 @@ fn set_aside(report: &mut Report, dir: &DataDir, first: Option<u64>, who: &Who) 
     if let Some(row) = report.rows.last_mut() {
         row.done = "set aside";
     }
-    println!("the damaged state is {} now; at its next start the node {source}", aside.display());
+    println!("the state that was there is {} now; at its next start the node {source}", aside.display());
     Ok(())
 }

@@ -349,6 +349,7 @@ async fn snapshot(State(app): State<Arc<App>>, request: axum::extract::Request) 
 
 /// The whole state, for a member that has lost its own.
 async fn fetch_state(State(app): State<Arc<App>>, request: axum::extract::Request) -> Response<Body> {
+    let mut by = None;
     let opened = async {
         let (parts, body) = request.into_parts();
         let ends = ends(&parts)?;
@@ -356,6 +357,7 @@ async fn fetch_state(State(app): State<Arc<App>>, request: axum::extract::Reques
         let body = read_call(&app, "fetch-state", &parts.headers, body).await?.bytes;
         let header = parts.headers.get(PEER_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let admitted = app.cluster.sessions.admit(header, parts.uri.path(), &body).map_err(refused)?;
+        by = Some((admitted.key.clone(), admitted.sequence));
         let consensus = app.cluster.consensus()?;
         let call: Envelope<u64> = parse(&body)?;
         incoming::check(&consensus, &call, admitted.from)?;
@@ -371,7 +373,7 @@ async fn fetch_state(State(app): State<Arc<App>>, request: axum::extract::Reques
     };
     match opened.await {
         Ok(stream) => Response::new(Body::from_stream(stream)),
-        Err(e) => answer::error(e),
+        Err(e) => signed_error(e, by).await,
     }
 }
 

@@ -79,6 +79,8 @@ pub struct Options {
     pub disk_reserve_bytes: u64,
     /// Bytes of log kept behind the newest durable point before the next one is made.
     pub retain_bytes: u64,
+    /// URLs of nodes that are asked where nobody else is known, or answers.
+    pub peers: Vec<String>,
 }
 
 /// Why the process should end.
@@ -125,6 +127,8 @@ pub struct Cluster {
     told_by_leader: view::ToldByLeader,
     stopping: Mutex<roles::Stopping>,
     reports: report::Reports,
+    /// Why this node has no state yet, while it fetches one.
+    fetching: Mutex<Option<String>>,
     /// When the doctor saw first what it sees now.
     findings: Mutex<doctor::Memory>,
     /// What the cluster did in the last quarter of an hour.
@@ -167,6 +171,7 @@ impl Cluster {
             told_by_leader: view::ToldByLeader::default(),
             stopping: Mutex::default(),
             reports: report::Reports::default(),
+            fetching: Mutex::default(),
             findings: Mutex::default(),
             samples: Samples::default(),
         }))
@@ -333,7 +338,12 @@ impl Cluster {
         }
         self.running().ok_or_else(|| {
             if self.identity.read().membership.is_some() {
-                return Error::unavailable("this node is starting: try again in a moment");
+                return match &*self.fetching.lock() {
+                    Some(why) => Error::unavailable(format!(
+                        "this node has lost its state and fetches it from another member, and has not got it yet: {why}"
+                    )),
+                    None => Error::unavailable("this node is starting: try again in a moment"),
+                };
             }
             Error::unavailable(format!(
                 "this node waits to be registered: curl -X POST http://<a member>/api/cluster/register -d '{{\"url\":\"{}\"}}'",

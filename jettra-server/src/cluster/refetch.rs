@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Cluster;
 use super::addresses::{Address, Addresses};
 use super::identity::Membership;
+use super::{Cluster, Stop};
 use crate::peers::Target;
 use crate::raft::{Envelope, LogStore, StateStore, fetch, mark_path};
 
@@ -58,32 +58,72 @@ impl Cluster {
                     store.dir().display()
                 ));
             }
-            self.fetch_state(membership, &store, &others, first - 1).await;
+            self.fetch_state(membership, &store, &others, first - 1).await?;
         }
         fetch::reconcile(&log, &store).await?;
         Ok((log, store))
     }
 
-    /// Asks the members in turn until one has given a state that stands at `at_least` or behind it.
-    async fn fetch_state(&self, membership: &Membership, store: &Arc<StateStore>, others: &[Address], at_least: u64) {
+    /// Asks the members in turn until one has given a state that stands at `at_least` or behind it. Where they are may
+    /// have changed: the configured peers are asked who they are.
+    ///
+    /// # Errors
+    /// The node is asked to stop.
+    async fn fetch_state(
+        &self,
+        membership: &Membership,
+        store: &Arc<StateStore>,
+        others: &[Address],
+        at_least: u64,
+    ) -> Result<(), String> {
+        let mut stopped = self.stopped();
+        let fetched = tokio::select! {
+            () = self.ask_for_state(membership, store, others, at_least) => Ok(()),
+            _ = stopped.wait_for(|s| *s != Stop::Running) => Err("stopped while the state was fetched".to_owned()),
+        };
+        *self.fetching.lock() = None;
+        fetched
+    }
+
+    async fn ask_for_state(&self, membership: &Membership, store: &Arc<StateStore>, others: &[Address], at_least: u64) {
         tracing::warn!(at_least, "this node has no state: fetching it from another member");
+        *self.fetching.lock() = Some("asking the other members".to_owned());
         let mut told = None;
         loop {
-            for other in others {
+            let mut asked = others.to_vec();
+            for url in self.options.peers.iter().filter(|url| url.as_str() != self.options.url) {
+                if let Some(member) = self.member_at(membership, url).await
+                    && !asked.contains(&member)
+                {
+                    asked.push(member);
+                }
+            }
+            for other in &asked {
                 match self.fetch_from(membership, store, other, at_least).await {
                     Ok(()) => {
                         tracing::info!(from = other.name, at = store.state().applied().index, "the state was fetched");
                         return;
                     }
-                    Err(why) if told.as_ref() != Some(&why) => {
-                        tracing::warn!(from = other.url, why, "the state was not fetched, asking on");
+                    Err(why) => {
+                        let why = format!("{} at {}: {why}", other.name, other.url);
+                        if told.as_ref() != Some(&why) {
+                            tracing::warn!(why, "the state was not fetched, asking on");
+                        }
+                        *self.fetching.lock() = Some(why.clone());
                         told = Some(why);
                     }
-                    Err(_) => {}
                 }
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }
+    }
+
+    /// The other member of the same cluster that answers at `url`.
+    async fn member_at(&self, membership: &Membership, url: &str) -> Option<Address> {
+        let info = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 }).who().await.ok()?;
+        let raft_id = info.raft_id.filter(|id| *id != membership.raft_id)?;
+        let ours = info.cluster_id.as_ref() == Some(&membership.cluster_id);
+        ours.then(|| Address { raft_id, name: info.name, url: url.to_owned() })
     }
 
     async fn fetch_from(

@@ -68,9 +68,9 @@ pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
 fn damaged(halt: &Halt, data_dir: &std::path::Path) -> String {
     format!(
         "the scrub found damage in {}: {halt}. The node stops, so that it serves nothing wrong; look at it and mend it \
-         with: jettra-server repair --data-dir {}",
+         with: {}",
         data_dir.join("state").display(),
-        data_dir.display()
+        crate::mend::repair_command(data_dir)
     )
 }
 
@@ -92,5 +92,6 @@ mod tests {
         let halt = Halt::Damage { what: "db/c".to_owned() };
         let said = damaged(&halt, std::path::Path::new("/var/lib/jettra"));
         assert!(said.contains("/var/lib/jettra/state") && said.contains("repair --data-dir /var/lib/jettra"), "{said}");
+        assert!(damaged(&halt, std::path::Path::new("/a b")).ends_with("repair --data-dir '/a b'"));
     }
 }

@@ -297,11 +297,29 @@ impl Peer {
         }
         // Whatever it was, the next try opens a session of its own.
         *self.session.lock().await = None;
+        let mac = response.headers().get(PEER_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let answer = read_bounded(response, STRANGER_BYTES).await.map_err(|e| self.no_answer(e))?;
-        Err(match serde_json::from_slice::<ErrorBody>(&answer) {
-            Ok(body) => PeerError::Refused(body.into()),
-            Err(_) => self.no_answer(format!("HTTP status {status}")),
-        })
+        let signed = same(&session.key.answer(status, sequence, &answer), &mac);
+        let Ok(body) = serde_json::from_slice::<ErrorBody>(&answer) else {
+            return Err(self.no_answer(format!("HTTP status {status}")));
+        };
+        let error = Error::from(body);
+        if !signed && error.detail("session").is_none() && error.code() != ErrorCode::Busy {
+            return Err(self.no_answer(format!("an error that is not signed: {error}")));
+        }
+        self.hear_removal(&error, signed);
+        Err(PeerError::Refused(error))
+    }
+
+    /// Notes that this node was removed where the answer says so and is signed. A member may also say that it was removed
+    /// itself.
+    fn hear_removal(&self, error: &Error, signed: bool) {
+        let number = |name| error.detail(name).and_then(serde_json::Value::as_u64).filter(|_| signed);
+        if let Some(index) = number("removed")
+            && number("removedId") == Some(self.peers.caller.read().raft_id)
+        {
+            self.peers.note_removed(index);
+        }
     }
 
     /// Sends a signed call and checks who signed the answer.
@@ -338,13 +356,7 @@ impl Peer {
         if !signed && error.detail("session").is_none() && error.code() != ErrorCode::Busy {
             return Err(self.no_answer(format!("an error that is not signed: {error}")));
         }
-        // A member may also say that it was removed itself.
-        let number = |detail| error.detail(detail).and_then(serde_json::Value::as_u64).filter(|_| signed);
-        if let Some(index) = number("removed")
-            && number("removedId") == Some(self.peers.caller.read().raft_id)
-        {
-            self.peers.note_removed(index);
-        }
+        self.hear_removal(&error, signed);
         Err(PeerError::Refused(error))
     }
 

@@ -52,22 +52,29 @@ impl StateStore {
     /// I/O errors and damage.
     pub fn open(dir: &Path, cache_bytes: usize) -> Result<Self, Halt> {
         std::fs::create_dir_all(dir).map_err(|e| halt(dir, &e))?;
-        let pointer = dir.join("CURRENT");
-        let generation = match in_use(dir)? {
-            Some(generation) => generation,
-            None => match generations(dir).map_err(|e| halt(dir, &e))?[..] {
-                [] | [1] => 1,
-                _ => return Err(StorageError::damage(dir, "CURRENT, which names the state in use, is missing").into()),
-            },
-        };
+        let generation = existing(dir)?.unwrap_or(1);
         remove_others(dir, generation).map_err(|e| halt(dir, &e))?;
+        let store = Self::open_generation(dir, generation, cache_bytes)?;
+        if !dir.join("CURRENT").exists() {
+            point_to(dir, generation)?;
+        }
+        Ok(store)
+    }
+
+    /// Opens the state in `dir` for a look: nothing beside it is removed, and none is made where there is none. Blocks.
+    ///
+    /// # Errors
+    /// As [`StateStore::open`].
+    pub fn look(dir: &Path, cache_bytes: usize) -> Result<Option<Self>, Halt> {
+        let Some(generation) = existing(dir)? else { return Ok(None) };
+        Self::open_generation(dir, generation, cache_bytes).map(Some)
+    }
+
+    fn open_generation(dir: &Path, generation: u64, cache_bytes: usize) -> Result<Self, Halt> {
         let engine =
             SledEngine::open(&SledConfig { cache_bytes, ..SledConfig::new(dir.join(generation.to_string())) })?;
         let state = State::open(Arc::new(engine))?;
         state.durable_point()?;
-        if !pointer.exists() {
-            point_to(dir, generation)?;
-        }
         let arrived = arrived(dir, generation)?;
         Ok(StateStore {
             dir: dir.to_owned(),
@@ -222,6 +229,22 @@ pub fn point_to(dir: &Path, generation: u64) -> Result<(), Halt> {
     crate::files::write(&pointer, line.as_bytes()).map_err(|e| halt(&pointer, &e))
 }
 
+/// The number of the engine that is to be used in `dir`; `None` where none was made yet.
+fn existing(dir: &Path) -> Result<Option<u64>, Halt> {
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    if let Some(generation) = in_use(dir)? {
+        return Ok(Some(generation));
+    }
+    match generations(dir).map_err(|e| halt(dir, &e))?[..] {
+        [] => Ok(None),
+        // The first start was cut off before it wrote down which one it is.
+        [1] => Ok(dir.join("1").join("format").exists().then_some(1)),
+        _ => Err(StorageError::damage(dir, "CURRENT, which names the state in use, is missing").into()),
+    }
+}
+
 /// The numbers of the engines in `dir`, ascending.
 fn generations(dir: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
@@ -242,4 +265,27 @@ fn remove_others(dir: &Path, generation: u64) -> io::Result<()> {
 
 fn halt(path: &Path, e: &io::Error) -> Halt {
     StorageError::io(path, e).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_makes_and_removes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        assert!(StateStore::look(&state, 1 << 20).unwrap().is_none());
+        assert!(!state.exists());
+        std::fs::create_dir_all(state.join("1")).unwrap();
+        assert!(StateStore::look(&state, 1 << 20).unwrap().is_none());
+        assert_eq!(std::fs::read_dir(state.join("1")).unwrap().count(), 0);
+
+        drop(StateStore::open(&state, 1 << 20).unwrap());
+        std::fs::create_dir(state.join("7")).unwrap();
+        assert!(StateStore::look(&state, 1 << 20).unwrap().is_some());
+        assert!(state.join("7").exists());
+        drop(StateStore::open(&state, 1 << 20).unwrap());
+        assert!(!state.join("7").exists(), "a start removes what is not in use");
+    }
 }

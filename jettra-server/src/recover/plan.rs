@@ -46,7 +46,11 @@ impl Candidate {
         })?;
         let log = dir.join("log");
         let survey = Survey::of(&log, true).map_err(|e| format!("{} cannot be read: {e}", log.display()))?;
-        let state = StateStore::open(&dir.join("state"), CACHE_BYTES).map_err(|e| e.to_string());
+        let state = match StateStore::look(&dir.join("state"), CACHE_BYTES) {
+            Ok(Some(store)) => Ok(store),
+            Ok(None) => Err(format!("there is no state in {}", dir.join("state").display())),
+            Err(e) => Err(e.to_string()),
+        };
         let applied = state.as_ref().ok().and_then(|store| applied_position(&store.state()));
         let committed = survey.committed.max(applied);
         let contradicts = match &state {

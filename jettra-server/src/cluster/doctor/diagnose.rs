@@ -234,7 +234,11 @@ fn digest_alarms(sight: &Sight, found: &mut Vec<Found>) {
         let (node, collection) =
             (alarm.node.as_deref().unwrap_or("a member"), text("collection").unwrap_or("a collection"));
         let report = sight.members.iter().find(|m| m.id == node).and_then(|m| m.report.as_ref());
-        let data_dir = report.map_or("<its DataDir>", |report| report.data_dir.as_str());
+        // A whole state is checked against its own digests: only another one mends it.
+        let repair = report.map_or_else(
+            || "jettra-server repair --data-dir <its DataDir>".to_owned(),
+            |report| crate::mend::repair_command(std::path::Path::new(&report.data_dir)),
+        );
         let certain = alarm.details.get("certain").and_then(Value::as_bool).unwrap_or(true);
         let doubt =
             if certain { "" } else { "; as many hold the one as the other, so it may be right and the leader wrong" };
@@ -245,7 +249,7 @@ fn digest_alarms(sight: &Sight, found: &mut Vec<Found>) {
             works: "writes go on, and reads on the other members are right".to_owned(),
             at_risk: format!("reads on {node} may be wrong, and everything if it becomes the leader"),
             next: format!(
-                "keep it from leading: {}; then stop it, mend it: jettra-server repair --data-dir {data_dir}, and start it",
+                "keep it from leading: {}; then stop it, give it another state: {repair} --refetch, and start it",
                 shell(sight, &format!("cluster pause {node}"))
             ),
         });

@@ -198,7 +198,7 @@ fn each_thing_that_is_wrong_is_found_and_told_with_the_next_step() {
                     details: details.as_object().unwrap().clone(),
                 });
             },
-            &[("node2 holds something else in db/c", "repair --data-dir /data/node2")],
+            &[("node2 holds something else in db/c", "repair --data-dir /data/node2 --refetch")],
         ),
         (
             "a node that waits",
