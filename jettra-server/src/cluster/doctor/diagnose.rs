@@ -324,7 +324,9 @@ fn silent(sight: &Sight, found: &mut Vec<Found>) {
             since: member.silent_since,
             what: format!("{}, {what}, at {} is silent{}", member.id, member.url, lasting(sight, member.silent_since)),
             works: "writes and reads go on".to_owned(),
-            at_risk: if member.voter {
+            at_risk: if member.voter && quorum.failure_tolerance == 0 {
+                format!("writing stops when one more of the {} voters fails", quorum.voters)
+            } else if member.voter {
                 format!("{} more of {} voters may fail before writing stops", quorum.failure_tolerance, quorum.voters)
             } else {
                 "no votes; it falls behind".to_owned()
