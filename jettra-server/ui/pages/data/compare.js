@@ -19,7 +19,7 @@ export function comparison(a, b, [nameA, nameB]) {
   let alike = 0;
   for (const [i, row] of [...all.entries(), [all.length]]) {
     const isNear = i === all.length || differs.slice(Math.max(0, i - AROUND), i + AROUND + 1).includes(true);
-    if (isNear && alike > 0) rows.push(alike);
+    if (isNear && alike > 0) rows.push(alike === 1 ? all[i - 1] : alike);
     alike = isNear ? 0 : alike + 1;
     if (isNear && row) rows.push(row);
   }

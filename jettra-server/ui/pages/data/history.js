@@ -54,7 +54,7 @@ export function historyView(place, id, current, context) {
       });
       return h("td", null, input);
     };
-    return h("tr", null, choice("older", "Compare"), choice("newer", "with"), h("th", { scope: "row", class: "when" }, when), h("td", { class: "number" }, rev),
+    return h("tr", null, choice("older", "Compare"), choice("newer", "with"), h("th", { scope: "row", class: "when" }, when, h("span", { class: "muted" }, ` · revision ${rev}`)),
       h("td", { class: "number" }, time === null || context.isReadOnly ? null
         : h("button", { type: "button", class: "small", "aria-label": `Restore revision ${rev}`, onclick: () => goBack(version, when) }, "Restore")));
   }
@@ -62,9 +62,9 @@ export function historyView(place, id, current, context) {
   async function load() {
     const states = [...texts.keys(), ...await versions(place, id)];
     [chosen.newer, chosen.older] = states;
-    const head = (name, kind) => h("th", { scope: "col", class: kind }, name);
+    const head = (name) => h("th", { scope: "col" }, name);
     fill(element, states.length === 0 ? h("p", { class: "empty" }, "No state of it is kept.") : [
-      h("div", { class: "versions" }, h("table", null, h("thead", null, h("tr", null, head("Compare"), head("with"), head("State of"), head("Revision", "number"), h("td"))), h("tbody", null, states.slice(0, SHOWN).map(row)))),
+      h("div", { class: "versions" }, h("table", null, h("thead", null, h("tr", null, head("Compare"), head("with"), head("State of"), h("td"))), h("tbody", null, states.slice(0, SHOWN).map(row)))),
       states.length > SHOWN ? h("p", { class: "muted" }, `The newest ${SHOWN} of ${count(states.length)}.`) : null, outcome]);
     await show();
   }
