@@ -43,15 +43,14 @@ pub fn replay(state: &State, dir: &Path) -> Result<u64, String> {
     Ok(count)
 }
 
-/// Why the state does not go with the log in `dir`; `None` where it does, or `has_arrived`: where it came from another
-/// member and the log is fitted to it at the next start.
+/// Why the state does not go with the log in `dir`; `None` where it does. To a state that came from
+/// another member the log is fitted at the next start.
 ///
 /// # Errors
 /// I/O errors.
-pub fn contradiction(state: &State, has_arrived: bool, dir: &Path) -> Result<Option<String>, String> {
+pub fn contradiction(state: &State, dir: &Path) -> Result<Option<String>, String> {
     let failed = |e: std::io::Error| format!("{} cannot be read: {e}", dir.display());
-    let at = log_id(&state.applied().position).map_err(failed)?;
-    let Some(at) = at.filter(|_| !has_arrived) else { return Ok(None) };
+    let Some(at) = log_id(&state.applied().position).map_err(failed)? else { return Ok(None) };
     let (purged, last, there) = ends_and(dir, at.index).map_err(failed)?;
     Ok(super::fetch::contradiction(at, purged, last, there))
 }

@@ -53,14 +53,16 @@ impl Candidate {
         };
         let applied = state.as_ref().ok().and_then(|store| applied_position(&store.state()));
         let committed = survey.committed.max(applied);
-        let contradicts = match &state {
-            Ok(store) => offline::contradiction(&store.state(), store.has_arrived(), &log)?,
-            Err(_) => None,
+        let (contradiction, has_arrived) = match &state {
+            Ok(store) => (offline::contradiction(&store.state(), &log)?, store.has_arrived()),
+            Err(_) => (None, false),
         };
+        let contradicts = contradiction.is_some();
+        let damage = survey.damage().or(contradiction.filter(|_| !has_arrived));
         let is_gone = || survey.is_pristine.then(|| format!("the raft log in {} is gone", log.display()));
         Ok(Candidate {
-            log_damage: survey.damage().or_else(is_gone).or(contradicts.clone()),
-            contradicts: contradicts.is_some(),
+            log_damage: damage.or_else(is_gone),
+            contradicts,
             dir,
             identity,
             membership,
