@@ -1,12 +1,15 @@
 //! The command line.
 
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::bench::BenchOptions;
+use crate::failure::Failure;
 use crate::report::Format;
-use crate::shell::{Failure, Settings, credentials};
+use crate::shell::{Settings, credentials};
 
 /// Where a node is when nothing else is said.
 pub const DEFAULT_URL: &str = "http://localhost:8080";
@@ -29,9 +32,8 @@ pub struct Cli {
     #[arg(short, long, env = "JETTRA_USER")]
     user: Option<String>,
 
-    /// The user's password; asked for at a terminal if it is not given
-    #[arg(short, long, env = "JETTRA_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
+    #[command(flatten)]
+    password: Password,
 
     /// How to print results
     #[arg(short, long, value_enum, default_value_t)]
@@ -50,6 +52,48 @@ pub struct Cli {
     pub task: Option<Task>,
 }
 
+/// Where the user's password comes from.
+#[derive(Debug, Clone, Args)]
+pub struct Password {
+    /// The user's password; better by --password-file or JETTRA_PASSWORD, or asked for at a terminal if none is given
+    #[arg(short, long, env = "JETTRA_PASSWORD", hide_env_values = true)]
+    password: Option<String>,
+
+    /// A file whose first line is the user's password; '-' is the first line of the input
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl Password {
+    /// The password, if one was given. A file counts before the environment.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has no line.
+    pub fn given(&self) -> Result<Option<String>, Failure> {
+        let Some(file) = &self.password_file else { return Ok(self.password.clone()) };
+        let wrong = |why: String| Failure::Said(format!("the password cannot be read from {}: {why}", file.display()));
+        let line = if file.as_os_str() == "-" {
+            first_line(std::io::stdin().lock())
+        } else {
+            std::fs::File::open(file).and_then(|file| first_line(BufReader::new(file)))
+        };
+        let line = line.map_err(|error| wrong(error.to_string()))?;
+        let password = line.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
+        if password.is_empty() {
+            return Err(wrong("its first line is empty".into()));
+        }
+        Ok(Some(password.to_owned()))
+    }
+}
+
+/// The first line of an input, no longer than a password may be.
+fn first_line(input: impl BufRead) -> std::io::Result<String> {
+    const LONGEST: u64 = 4096;
+    let mut line = String::new();
+    input.take(LONGEST).read_line(&mut line)?;
+    Ok(line)
+}
+
 /// What the program does beside running commands.
 #[derive(Debug, Subcommand)]
 pub enum Task {
@@ -58,6 +102,14 @@ pub enum Task {
 }
 
 impl Cli {
+    /// How results and errors are printed.
+    pub fn format(&self) -> Format {
+        match &self.task {
+            Some(Task::Bench(options)) => options.format,
+            None => self.format,
+        }
+    }
+
     /// What the shell begins with.
     ///
     /// # Errors
@@ -65,7 +117,7 @@ impl Cli {
     pub fn settings(&self) -> Result<Settings, Failure> {
         Ok(Settings {
             url: self.url.clone().unwrap_or_else(|| DEFAULT_URL.to_owned()),
-            credentials: credentials(self.user.as_deref(), self.password.as_deref())?,
+            credentials: credentials(self.user.as_deref(), self.password.given()?)?,
             format: self.format,
             timeout: Duration::from_secs_f64(self.timeout),
         })

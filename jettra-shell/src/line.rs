@@ -45,29 +45,9 @@ pub struct Tail {
 
 /// Takes an input apart.
 pub fn read(input: &str) -> Input {
-    let mut reader = Reader { input, at: 0 };
-    let mut read = Input::default();
-    let mut statement = Vec::new();
-    while let Some(next) = reader.peek() {
-        match next {
-            ';' | '\n' => {
-                reader.skip(next);
-                read.statements.extend((!statement.is_empty()).then(|| std::mem::take(&mut statement)));
-            }
-            '#' if statement.is_empty() => reader.skip_while(|c| c != '\n'),
-            blank if blank.is_whitespace() => reader.skip(blank),
-            first => match reader.word(first) {
-                Ok(word) => statement.push(word),
-                Err(opened) => {
-                    read.open = Some(opened);
-                    break;
-                }
-            },
-        }
-    }
-    read.unfinished = !statement.is_empty();
-    read.statements.extend(read.unfinished.then_some(statement));
-    read
+    let mut reader = Reader::default();
+    reader.push(input);
+    reader.end()
 }
 
 /// The end of an input, or nothing where completion makes no sense: inside of quotes or JSON.
@@ -86,82 +66,156 @@ pub fn tail(input: &str) -> Option<Tail> {
     }
 }
 
-struct Reader<'a> {
-    input: &'a str,
-    /// Bytes; always at the beginning of a character.
+/// Takes an input apart piece by piece, looking at each character once: what was open at the end of a piece
+/// goes on in the next.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// The statements that are whole.
+    whole: Vec<Statement>,
+    /// The words of the statement under way.
+    statement: Statement,
+    /// The word under way.
+    word: String,
+    /// Where that began in the input, bytes.
+    start: usize,
+    /// How much was read, bytes.
     at: usize,
+    place: Place,
 }
 
-impl Reader<'_> {
-    fn peek(&self) -> Option<char> {
-        self.input[self.at..].chars().next()
-    }
+/// What the next character belongs to.
+#[derive(Debug, Default)]
+enum Place {
+    #[default]
+    Between,
+    Comment,
+    Plain,
+    Quoted {
+        quote: char,
+        /// Whether the last character was a `\` that may stand for the next one.
+        escaped: bool,
+    },
+    Json {
+        /// The brackets to close, the innermost last.
+        open: Vec<char>,
+        in_string: bool,
+        /// Whether the last character was a `\` in a string.
+        escaped: bool,
+    },
+}
 
-    fn skip(&mut self, c: char) {
-        self.at += c.len_utf8();
-    }
-
-    fn skip_while(&mut self, wanted: impl Fn(char) -> bool) {
-        while let Some(c) = self.peek().filter(|c| wanted(*c)) {
-            self.skip(c);
+impl Reader {
+    /// Reads on.
+    pub fn push(&mut self, piece: &str) {
+        for c in piece.chars() {
+            self.take(c);
+            self.at += c.len_utf8();
         }
     }
 
-    /// Reads the word that begins here, or says what is not closed.
-    fn word(&mut self, first: char) -> Result<Word, char> {
-        let start = self.at;
-        let text = match first {
-            '{' | '[' => self.json()?,
-            '\'' | '"' => self.quoted(first)?,
-            _ => {
-                self.skip_while(|c| !c.is_whitespace() && c != ';');
-                self.input[start..self.at].to_owned()
+    /// The statements that have become whole since this was last asked.
+    pub fn whole(&mut self) -> Vec<Statement> {
+        std::mem::take(&mut self.whole)
+    }
+
+    /// How long the word under way is, bytes.
+    pub fn pending(&self) -> usize {
+        self.word.len()
+    }
+
+    /// What the input comes to if it ends here.
+    pub fn end(mut self) -> Input {
+        let open = match &self.place {
+            Place::Between | Place::Comment => None,
+            Place::Plain => {
+                self.end_word_at(self.at, false);
+                None
             }
+            Place::Quoted { quote, .. } => Some(*quote),
+            Place::Json { in_string: true, .. } => Some('"'),
+            Place::Json { open, .. } => open.last().copied(),
         };
-        Ok(Word { text, start, end: self.at, special: matches!(first, '{' | '[' | '\'' | '"') })
+        let unfinished = !self.statement.is_empty();
+        self.end_statement();
+        Input { statements: self.whole, open, unfinished }
     }
 
-    fn quoted(&mut self, quote: char) -> Result<String, char> {
-        self.skip(quote);
-        let mut text = String::new();
-        while let Some(c) = self.peek() {
-            self.skip(c);
-            if c == quote {
-                return Ok(text);
+    fn take(&mut self, c: char) {
+        match &mut self.place {
+            Place::Between => self.begin(c),
+            Place::Comment if c == '\n' => self.place = Place::Between,
+            Place::Comment => {}
+            Place::Plain if c.is_whitespace() || c == ';' => {
+                self.end_word_at(self.at, false);
+                self.begin(c);
             }
-            let escaped = self.peek().filter(|next| quote == '"' && c == '\\' && matches!(next, '"' | '\\'));
-            if let Some(next) = escaped {
-                self.skip(next);
+            Place::Plain => self.word.push(c),
+            Place::Quoted { escaped, .. } if *escaped => {
+                *escaped = false;
+                if !matches!(c, '"' | '\\') {
+                    self.word.push('\\');
+                }
+                self.word.push(c);
             }
-            text.push(escaped.unwrap_or(c));
+            Place::Quoted { quote: '"', escaped } if c == '\\' => *escaped = true,
+            Place::Quoted { quote, .. } if c == *quote => self.end_word_with(c),
+            Place::Quoted { .. } => self.word.push(c),
+            Place::Json { .. } => self.take_json(c),
         }
-        Err(quote)
     }
 
-    fn json(&mut self) -> Result<String, char> {
-        let start = self.at;
-        let mut open = Vec::new();
-        let mut in_string = false;
-        while let Some(c) = self.peek() {
-            self.skip(c);
-            match c {
-                '\\' if in_string => {
-                    if let Some(escaped) = self.peek() {
-                        self.skip(escaped);
-                    }
-                }
-                '"' => in_string = !in_string,
-                '{' | '[' if !in_string => open.push(c),
-                '}' | ']' if !in_string => {
-                    open.pop();
-                    if open.is_empty() {
-                        return Ok(self.input[start..self.at].to_owned());
-                    }
-                }
-                _ => {}
+    /// Takes a character that stands between words.
+    fn begin(&mut self, c: char) {
+        self.start = self.at;
+        match c {
+            ';' | '\n' => self.end_statement(),
+            '#' if self.statement.is_empty() => self.place = Place::Comment,
+            blank if blank.is_whitespace() => {}
+            '{' | '[' => {
+                self.place = Place::Json { open: Vec::new(), in_string: false, escaped: false };
+                self.take_json(c);
+            }
+            quote @ ('\'' | '"') => self.place = Place::Quoted { quote, escaped: false },
+            first => {
+                self.word.push(first);
+                self.place = Place::Plain;
             }
         }
-        Err(if in_string { '"' } else { open.last().copied().unwrap_or('{') })
+    }
+
+    fn take_json(&mut self, c: char) {
+        let Place::Json { open, in_string, escaped } = &mut self.place else { return };
+        self.word.push(c);
+        match c {
+            _ if *escaped => *escaped = false,
+            '\\' if *in_string => *escaped = true,
+            '"' => *in_string = !*in_string,
+            '{' | '[' if !*in_string => open.push(c),
+            '}' | ']' if !*in_string => {
+                open.pop();
+                if open.is_empty() {
+                    self.end_word_with(c);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends a word whose last character is this one, which is under way.
+    fn end_word_with(&mut self, last: char) {
+        let end = self.at + last.len_utf8();
+        self.end_word_at(end, true);
+    }
+
+    fn end_word_at(&mut self, end: usize, special: bool) {
+        self.statement.push(Word { text: std::mem::take(&mut self.word), start: self.start, end, special });
+        self.place = Place::Between;
+    }
+
+    fn end_statement(&mut self) {
+        if !self.statement.is_empty() {
+            self.whole.push(std::mem::take(&mut self.statement));
+        }
     }
 }
 
@@ -203,6 +257,21 @@ mod tests {
         assert_eq!(words("get users ''"), [["get", "users", ""]]);
         assert_eq!(words("get users O'Brien"), [["get", "users", "O'Brien"]]);
         assert_eq!(words(r#"insert users '{"a":1}'"#), [["insert", "users", r#"{"a":1}"#]]);
+    }
+
+    #[test]
+    fn pieces_are_read_as_the_whole_is() {
+        let input = "use é; insert t {\"a\": \"x\\\" }\", \"b\": [1]}\n# c; d\r\nget t \"q \\\\ \\n\"; 'x;\n'";
+        let whole = read(input).statements;
+        let mut reader = Reader::default();
+        let mut statements = Vec::new();
+        for c in input.chars() {
+            reader.push(c.encode_utf8(&mut [0; 4]));
+            statements.extend(reader.whole());
+        }
+        statements.extend(reader.end().statements);
+        assert_eq!(statements, whole);
+        assert_eq!(whole.len(), 4, "{whole:?}");
     }
 
     #[test]

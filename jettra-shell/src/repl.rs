@@ -1,21 +1,26 @@
 //! Commands from a terminal: prompt, history, completion.
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};
 use tokio::runtime::Runtime;
 
-use crate::commands;
 use crate::complete::LineHelper;
+use crate::failure::Failure;
+use crate::history;
 use crate::line::{self, Statement};
 use crate::report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// How many lines the history keeps.
 const HISTORY: usize = 1000;
+
+/// What is told of a line that cannot be read.
+const NOT_TEXT: &str = "a byte came that is not UTF-8; the line, and what came with it, was not run \
+    (set the terminal to UTF-8)";
 
 /// Whether a person types.
 pub fn at_terminal() -> bool {
@@ -30,7 +35,7 @@ pub fn run(runtime: &Runtime, mut shell: Shell, connect: bool) -> Result<(), Fai
     let config = Config::builder().completion_type(CompletionType::List).max_history_size(HISTORY).map_err(broken)?;
     let mut editor: Editor<LineHelper, DefaultHistory> = Editor::with_config(config.build()).map_err(broken)?;
     editor.set_helper(Some(LineHelper::new(runtime.handle().clone(), shell.client.clone())));
-    let history = history_file();
+    let history = history::file();
     if let Some(file) = &history {
         // The first time there is none.
         editor.load_history(file).unwrap_or_default();
@@ -44,7 +49,7 @@ pub fn run(runtime: &Runtime, mut shell: Shell, connect: bool) -> Result<(), Fai
     while !shell.finished {
         match editor.readline(&prompt(&shell)) {
             Ok(typed) => {
-                if is_worth_keeping(&typed) {
+                if history::is_worth_keeping(&typed) {
                     editor.add_history_entry(typed.trim()).map_err(broken)?;
                     keep(&mut editor, history.as_deref());
                 }
@@ -56,11 +61,31 @@ pub fn run(runtime: &Runtime, mut shell: Shell, connect: bool) -> Result<(), Fai
             // Ctrl-C leaves the line, Ctrl-D the shell.
             Err(ReadlineError::Interrupted) => {}
             Err(ReadlineError::Eof) => break,
+            Err(error) if is_not_text(&error) => {
+                forget_typed_ahead();
+                report::complain(&Failure::Said(NOT_TEXT.into()), shell.settings.format);
+            }
             Err(error) => return Err(broken(error)),
         }
     }
     Ok(())
 }
+
+/// Whether what was typed or pasted is no UTF-8.
+fn is_not_text(error: &ReadlineError) -> bool {
+    matches!(error, ReadlineError::Io(error) if error.kind() == io::ErrorKind::InvalidData)
+}
+
+/// Drops what was pasted after a line that could not be read: half of it must not run as a whole.
+#[cfg(unix)]
+fn forget_typed_ahead() {
+    use nix::sys::termios::{FlushArg, tcflush};
+    // What cannot be dropped is read as it came.
+    tcflush(io::stdin(), FlushArg::TCIFLUSH).unwrap_or_default();
+}
+
+#[cfg(not(unix))]
+fn forget_typed_ahead() {}
 
 /// Runs the statements of a line, up to one that fails.
 fn line(runtime: &Runtime, shell: &mut Shell, typed: &str) -> Result<(), Failure> {
@@ -91,6 +116,7 @@ fn step(runtime: &Runtime, shell: &mut Shell, statement: &Statement) -> Result<b
             report::print(&report, format)?;
             Ok(true)
         }
+        Err(Failure::Output(error)) => Err(Failure::Output(error)),
         Err(failure) => {
             report::complain(&failure, format);
             Ok(false)
@@ -105,15 +131,6 @@ fn prompt(shell: &Shell) -> String {
     }
 }
 
-/// Lines with a password stay out of the history.
-fn is_worth_keeping(typed: &str) -> bool {
-    let with_password = |statement: &Statement| {
-        let words: Vec<&str> = statement.iter().map(|word| word.text.as_str()).collect();
-        commands::after("login", &words).is_some_and(|arguments| arguments.len() > 1)
-    };
-    !typed.trim().is_empty() && !line::read(typed).statements.iter().any(with_password)
-}
-
 /// Adds what is new to the history file, as far as that can be written.
 fn keep(editor: &mut Editor<LineHelper, DefaultHistory>, file: Option<&Path>) {
     if let Some(file) = file {
@@ -123,28 +140,6 @@ fn keep(editor: &mut Editor<LineHelper, DefaultHistory>, file: Option<&Path>) {
     }
 }
 
-/// `JETTRA_HISTORY`, or a file in the user's state directory (XDG), or none.
-fn history_file() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("JETTRA_HISTORY").or_else(|| {
-        let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
-        Some(state.join("jettra/history"))
-    })
-}
-
 fn broken(error: ReadlineError) -> Failure {
     Failure::Said(format!("the terminal cannot be used: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_stay_out_of_the_history() {
-        assert!(is_worth_keeping("login admin"));
-        assert!(is_worth_keeping("insert logins {\"a\":1}"));
-        assert!(!is_worth_keeping("show dbs; LOGIN admin secret"));
-        assert!(!is_worth_keeping("  "));
-    }
 }

@@ -8,7 +8,7 @@ use jettra_client::wire::{ChangePlan, Votes};
 use jettra_client::{Document, Error};
 use serde_json::{Value, json};
 
-use crate::shell::Failure;
+use crate::failure::Failure;
 use crate::text;
 
 /// How results are printed.
@@ -26,6 +26,8 @@ pub enum Format {
 pub enum Report {
     /// Nothing to say.
     Nothing,
+    /// An empty screen.
+    ClearScreen,
     /// A sentence, and the same as JSON.
     Said(String, Value),
     /// The same, of something that is wrong: a script takes it for a failure.
@@ -48,22 +50,18 @@ impl Report {
 /// Prints a result to the standard output.
 ///
 /// # Errors
-/// If the output is closed.
-pub fn print(report: &Report, format: Format) -> io::Result<()> {
-    let Some(text) = render(report, format) else { return Ok(()) };
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
+/// [`Failure::Output`] if the output is closed, or full.
+pub fn print(report: &Report, format: Format) -> Result<(), Failure> {
+    render(report, format).map_or(Ok(()), |text| print_line(&text))
 }
 
 /// Prints one line of a result that comes bit by bit.
 ///
 /// # Errors
-/// If the output is closed.
-pub fn print_line(line: &str) -> io::Result<()> {
+/// [`Failure::Output`] if the output is closed, or full.
+pub fn print_line(line: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Failure::Output)
 }
 
 /// Tells what failed, on the standard error.
@@ -74,7 +72,7 @@ pub fn complain(failure: &Failure, format: Format) {
             let code = match failure {
                 Failure::Client(Error::Server { code, .. }) => code.as_str(),
                 Failure::Client(_) => "client",
-                Failure::Usage(_) | Failure::Said(_) | Failure::Io(_) => "shell",
+                Failure::Usage(_) | Failure::Said(_) | Failure::Output(_) | Failure::Io(_) => "shell",
             };
             json!({"error": {"code": code, "message": failure.to_string()}}).to_string()
         }
@@ -92,7 +90,7 @@ pub fn greet() {
 
 /// Tells something beside the result, on the standard error.
 pub fn hint(said: &str) {
-    writeln!(io::stderr(), "note: {}", text::plain(said)).unwrap_or_default();
+    writeln!(io::stderr(), "note: {}", text::plain(&text::without_credentials(said))).unwrap_or_default();
 }
 
 /// Tells what is being done, on the standard error.
@@ -126,6 +124,8 @@ pub fn planned(plan: &ChangePlan) -> Report {
 fn render(report: &Report, format: Format) -> Option<String> {
     Some(match (report, format) {
         (Report::Nothing, _) => return None,
+        // The cursor to the corner, then away with the screen and with what scrolled off it.
+        (Report::ClearScreen, _) => "\x1b[H\x1b[2J\x1b[3J".to_owned(),
         (Report::Said(said, _) | Report::Alarming(said, _), Format::Table) => said.clone(),
         (Report::Said(_, json) | Report::Alarming(_, json) | Report::Table { json, .. }, Format::Json) => {
             text::compact(&json.to_string())

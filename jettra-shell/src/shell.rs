@@ -3,11 +3,10 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use jettra_client::{Error, JettraClient};
+use jettra_client::JettraClient;
 
-use crate::commands::{self, Command};
-use crate::line::Statement;
-use crate::report::{Format, Report};
+use crate::failure::Failure;
+use crate::report::Format;
 use crate::text;
 
 /// What the shell begins with.
@@ -35,44 +34,6 @@ pub struct Shell {
     pub finished: bool,
 }
 
-/// Why a command failed.
-#[derive(Debug)]
-pub enum Failure {
-    /// The cluster refused, or could not be reached.
-    Client(Error),
-    /// The command was not given what it needs.
-    Usage(&'static str),
-    /// Something else, as a sentence.
-    Said(String),
-    /// Input or output.
-    Io(std::io::Error),
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Failure::Client(error) => error.fmt(f),
-            Failure::Usage(usage) => write!(f, "usage: {usage}"),
-            Failure::Said(said) => f.write_str(said),
-            Failure::Io(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Failure::Client(error)
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Failure::Io(error)
-    }
-}
-
 impl Shell {
     /// A shell that will ask the node of `settings`; nothing is sent yet.
     ///
@@ -91,20 +52,6 @@ impl Shell {
     pub fn database(&self) -> Result<&str, Failure> {
         self.database.as_deref().ok_or_else(|| Failure::Said("no database is in use; choose one with: use <db>".into()))
     }
-
-    /// Runs one statement.
-    ///
-    /// # Errors
-    /// What the command reports, or that there is no such command.
-    pub async fn run(&mut self, statement: &Statement) -> Result<Report, Failure> {
-        let words: Vec<&str> = statement.iter().map(|word| word.text.as_str()).collect();
-        let (command, arguments) = find(&words)?;
-        (command.run)(self, arguments).await
-    }
-}
-
-fn find<'w>(words: &'w [&'w str]) -> Result<(&'static Command, &'w [&'w str]), Failure> {
-    commands::find(words).ok_or_else(|| Failure::Said(commands::unknown(words)))
 }
 
 /// A client of a node.
@@ -129,10 +76,10 @@ pub fn full_url(given: &str) -> String {
 ///
 /// # Errors
 /// If the password is to be asked for and there is no terminal.
-pub fn credentials(user: Option<&str>, password: Option<&str>) -> Result<Option<(String, String)>, Failure> {
+pub fn credentials(user: Option<&str>, password: Option<String>) -> Result<Option<(String, String)>, Failure> {
     Ok(match (user, password) {
         (None, None) => None,
-        (user, Some(password)) => Some((user.unwrap_or("admin").to_owned(), password.to_owned())),
+        (user, Some(password)) => Some((user.unwrap_or("admin").to_owned(), password)),
         (Some(user), None) => Some((user.to_owned(), password_for(user)?)),
     })
 }
@@ -143,7 +90,7 @@ pub fn credentials(user: Option<&str>, password: Option<&str>) -> Result<Option<
 /// If there is no terminal.
 pub fn password_for(user: &str) -> Result<String, Failure> {
     if !std::io::stdin().is_terminal() {
-        let said = format!("no password for {user:?}; give --password or set JETTRA_PASSWORD");
+        let said = format!("no password for {user:?}; give --password-file or set JETTRA_PASSWORD");
         return Err(Failure::Said(said));
     }
     rpassword::prompt_password(format!("Password of {}: ", text::plain(user))).map_err(|error| match error.kind() {

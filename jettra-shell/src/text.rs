@@ -20,6 +20,41 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
+/// Where what stands before the `@` of the first URL in a text begins and ends.
+fn credentials(text: &str) -> Option<std::ops::Range<usize>> {
+    let mut from = 0;
+    while let Some(at) = text[from..].find("://") {
+        let start = from + at + "://".len();
+        let rest = &text[start..];
+        // A password may hold what ends a URL's authority, but neither blanks nor quotes.
+        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).unwrap_or(rest.len());
+        if let Some(before) = rest[..end].rfind('@') {
+            return Some(start..start + before);
+        }
+        from = start;
+    }
+    None
+}
+
+/// Whether a URL in a text names a user.
+pub fn has_credentials(text: &str) -> bool {
+    credentials(text).is_some()
+}
+
+/// A text in which nothing stands before the `@` of a URL.
+pub fn without_credentials(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(found) = credentials(rest) {
+        shown.push_str(&rest[..found.start]);
+        shown.push('…');
+        shown.push('@');
+        rest = &rest[found.end + 1..];
+    }
+    shown.push_str(rest);
+    shown
+}
+
 /// A JSON text on one line: blanks between its parts left out, control characters in its strings escaped.
 /// It means the same JSON.
 pub fn compact(json: &str) -> String {
@@ -97,6 +132,15 @@ mod tests {
     #[test]
     fn names_cannot_drive_the_terminal() {
         assert_eq!(plain("a\u{1b}[31mé\n\u{202e}"), "a\\u{1b}[31mé\\n\\u{202e}");
+    }
+
+    #[test]
+    fn what_stands_before_the_at_of_a_url_is_not_shown() {
+        assert_eq!(
+            without_credentials("no \"http://ad:min@host:1/x\", https://u:p/w#@b, http://c/ and d@e"),
+            "no \"http://…@host:1/x\", https://…@b, http://c/ and d@e"
+        );
+        assert!(!has_credentials("http://host \"a@b\""));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::Barrier;
 
 use super::Mode;
 use super::histogram::Histogram;
-use crate::shell::Failure;
+use crate::failure::Failure;
 
 /// After an error a client rests, so that a node that is down is not asked without end.
 pub const REST: Duration = Duration::from_millis(50);

@@ -15,7 +15,7 @@ mod workload;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::DEFAULT_URL;
+use crate::cli::{DEFAULT_URL, Password};
 use crate::report::Format;
 
 pub use run::run;
@@ -79,9 +79,9 @@ pub struct BenchOptions {
     #[arg(short, long, env = "JETTRA_USER")]
     pub user: Option<String>,
 
-    /// The user's password
-    #[arg(short, long, env = "JETTRA_PASSWORD", hide_env_values = true)]
-    pub password: Option<String>,
+    /// Where the user's password comes from.
+    #[command(flatten)]
+    pub password: Password,
 
     /// How to print results
     #[arg(short, long, value_enum, default_value_t)]

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::load::{Filling, Tally, Target, http, measure, send};
 use super::{BenchOptions, Mode, workload};
 use crate::cli::DEFAULT_URL;
+use crate::failure::Failure;
 use crate::report::{self, Report};
-use crate::shell::{Failure, credentials, full_url};
+use crate::shell::{credentials, full_url};
 
 /// One line of the result.
 struct Row {
@@ -69,7 +70,7 @@ impl Row {
 /// # Errors
 /// If the cluster cannot be prepared.
 pub async fn run(options: &BenchOptions) -> Result<bool, Failure> {
-    let credentials = credentials(options.user.as_deref(), options.password.as_deref())?;
+    let credentials = credentials(options.user.as_deref(), options.password.given()?)?;
     let client = client(&options.url, credentials.as_ref())?;
     let http = http()?;
     let target = target(options, authorization(&http, credentials.as_ref())?)?;

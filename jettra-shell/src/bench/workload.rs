@@ -11,8 +11,8 @@ use tokio::time::MissedTickBehavior;
 use super::load::{REST, Tally, Target, key, scatter, send};
 use super::sizes::{Size, sizes};
 use super::{BenchOptions, Workload};
+use crate::failure::Failure;
 use crate::report::{self, Report};
-use crate::shell::Failure;
 
 /// A request that failed so often ends the run.
 const ATTEMPTS: usize = 200;

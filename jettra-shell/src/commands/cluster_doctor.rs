@@ -3,10 +3,11 @@
 use jettra_client::wire::Finding;
 use serde_json::json;
 
-use super::history::utc;
 use super::{Command, exactly};
+use crate::failure::Failure;
 use crate::report::{Report, counted, table};
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
+use crate::utc::utc;
 
 /// Says what is wrong.
 pub const COMMAND: Command = Command {

@@ -4,10 +4,11 @@ use jettra_client::EventOptions;
 use jettra_client::wire::ClusterEvent;
 use serde_json::json;
 
-use super::history::utc;
 use super::{Argument, Command};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
+use crate::utc::utc;
 
 /// Shows the journal.
 pub const COMMAND: Command = Command {

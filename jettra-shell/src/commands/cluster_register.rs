@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::{Argument, Command, flags};
+use crate::failure::Failure;
 use crate::report::{Report, planned};
-use crate::shell::{Failure, Shell, full_url};
+use crate::shell::{Shell, full_url};
 use crate::text;
 
 /// Adds a node.

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::{Argument, Command};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// Shows and changes the replicated settings.
 pub const COMMAND: Command = Command {

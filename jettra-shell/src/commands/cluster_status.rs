@@ -4,8 +4,9 @@ use jettra_client::wire::{NodeView, Role};
 use serde_json::json;
 
 use super::{Command, exactly};
+use crate::failure::Failure;
 use crate::report::{Report, table};
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 use crate::text;
 
 /// Shows the cluster.

@@ -4,8 +4,9 @@ use jettra_client::MembershipOptions;
 use serde_json::json;
 
 use super::{Argument, Command, exactly, flags};
+use crate::failure::Failure;
 use crate::report::{Report, planned};
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 use crate::text;
 
 /// Stops a node.

@@ -4,8 +4,9 @@ use jettra_client::ReadOptions;
 use serde_json::json;
 
 use super::{Argument, Command};
+use crate::failure::Failure;
 use crate::report::{Report, counted};
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// Counts documents.
 pub const COMMAND: Command = Command {

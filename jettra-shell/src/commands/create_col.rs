@@ -1,8 +1,9 @@
 //! `create col <name>`
 
 use super::{Argument, Command, checked_name, exactly};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// Creates a collection.
 pub const COMMAND: Command = Command {

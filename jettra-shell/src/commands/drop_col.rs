@@ -1,8 +1,9 @@
 //! `drop col <name>`
 
 use super::{Argument, Command, checked_name, exactly};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// Deletes a collection.
 pub const COMMAND: Command = Command {

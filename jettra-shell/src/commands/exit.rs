@@ -1,8 +1,9 @@
 //! `exit`
 
 use super::{Command, exactly};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// Leaves the shell.
 pub const COMMAND: Command = Command {

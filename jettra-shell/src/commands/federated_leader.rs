@@ -3,13 +3,14 @@
 use serde_json::json;
 
 use super::{Command, exactly};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// Shows the leader.
 pub const COMMAND: Command = Command {
     name: "federated leader",
-    aliases: &[],
+    aliases: &["federated node-leader"],
     usage: "federated leader",
     help: "show which node leads",
     arguments: &[],

@@ -4,13 +4,14 @@ use jettra_client::wire::{FederatedNode, Role};
 use serde_json::json;
 
 use super::{Command, exactly};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// Lists the members.
 pub const COMMAND: Command = Command {
     name: "federated nodes",
-    aliases: &[],
+    aliases: &["federated show"],
     usage: "federated nodes",
     help: "list the members of the cluster (* marks the leader)",
     arguments: &[],

@@ -3,8 +3,9 @@
 use jettra_client::QueryOptions;
 
 use super::{Argument, Command};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// Lists documents.
 pub const COMMAND: Command = Command {

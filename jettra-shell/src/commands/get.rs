@@ -1,8 +1,9 @@
 //! `get <col> <id>`
 
 use super::{Argument, Command, exactly};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// Shows a document.
 pub const COMMAND: Command = Command {

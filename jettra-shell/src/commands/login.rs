@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::Command;
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{self, Failure, Settings, Shell, password_for};
+use crate::shell::{self, Settings, Shell, password_for};
 use crate::text;
 
 /// Logs in.

@@ -1,5 +1,6 @@
 //! The table of commands. Adding one is a file and a line here.
 
+mod clear;
 mod cluster_deregister;
 mod cluster_doctor;
 mod cluster_events;
@@ -11,6 +12,7 @@ mod cluster_status;
 mod cluster_stop;
 mod cluster_transfer;
 mod cluster_upgrade;
+mod command;
 mod connect;
 mod count;
 mod create_col;
@@ -38,48 +40,12 @@ mod update;
 mod use_db;
 mod watch;
 
-use std::pin::Pin;
+pub use command::{Argument, Command};
+use command::{checked_name, exactly, flags};
 
+use crate::history::begins_like_login;
 use crate::nearest::nearest;
-use crate::report::Report;
-use crate::shell::{Failure, Shell};
 use crate::text;
-
-/// What a command does: the future of its result.
-pub type Running<'a> = Pin<Box<dyn Future<Output = Result<Report, Failure>> + 'a>>;
-
-/// A command.
-pub struct Command {
-    /// Its words, such as `federated nodes`.
-    pub name: &'static str,
-    /// Other names for it.
-    pub aliases: &'static [&'static str],
-    /// Name and arguments.
-    pub usage: &'static str,
-    /// What it does, as a sentence.
-    pub help: &'static str,
-    /// What its arguments are, in order, for completion.
-    pub arguments: &'static [Argument],
-    /// What it does, given the words after its name.
-    pub run: for<'a> fn(&'a mut Shell, &'a [&'a str]) -> Running<'a>,
-}
-
-/// What an argument is, as far as it can be completed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Argument {
-    /// The name of a database.
-    Database,
-    /// The name of a collection of the database in use.
-    Collection,
-    /// The id of a member of the cluster.
-    Node,
-    /// The name of a command.
-    Command,
-    /// Anything.
-    Any,
-    /// One of these words, here and at every later place.
-    OneOf(&'static [&'static str]),
-}
 
 /// Every command, as `help` lists them.
 pub const TABLE: &[Command] = &[
@@ -118,16 +84,17 @@ pub const TABLE: &[Command] = &[
     show_version::COMMAND,
     revert::COMMAND,
     watch::COMMAND,
+    clear::COMMAND,
     help::COMMAND,
     exit::COMMAND,
 ];
 
-/// The command that words begin with, and the words after its name.
+/// The command that words begin with, and the words after its name. The longest name counts: `connect node` is
+/// one, and so is `connect`.
 pub fn find<'w, 's>(words: &'w [&'s str]) -> Option<(&'static Command, &'w [&'s str])> {
-    TABLE.iter().find_map(|command| {
-        let after = std::iter::once(&command.name).chain(command.aliases).find_map(|name| after(name, words))?;
-        Some((command, after))
-    })
+    let named = TABLE.iter().flat_map(|command| command.names().map(move |name| (command, name)));
+    let begun = named.filter_map(|(command, name)| Some((command, after(name, words)?)));
+    begun.min_by_key(|(_, after)| after.len())
 }
 
 /// The words after a name, if words begin with it; the name's case does not matter.
@@ -145,8 +112,10 @@ pub fn after<'w, 's>(name: &str, words: &'w [&'s str]) -> Option<&'w [&'s str]> 
 
 /// What to say of words that begin with no command.
 pub fn unknown(words: &[&str]) -> String {
-    let said: Vec<&str> = words.iter().take(2).copied().collect();
-    let names = || TABLE.iter().map(|command| command.name);
+    // What follows a word like `login` is nobody's to read.
+    let most = if begins_like_login(words) { 1 } else { 2 };
+    let said: Vec<&str> = words.iter().take(most).copied().collect();
+    let names = || TABLE.iter().flat_map(Command::names);
     let joined = said.join(" ");
     let two = nearest(&joined, names());
     let first = || nearest(said.first().copied().unwrap_or_default(), names());
@@ -157,28 +126,6 @@ pub fn unknown(words: &[&str]) -> String {
         Some(name) => format!("there is no command {said:?}; did you mean {name:?}? all are listed by: help"),
         None => format!("there is no command {said:?}; all are listed by: help"),
     }
-}
-
-/// The arguments, if there are exactly as many as the command takes.
-fn exactly<'a, const N: usize>(arguments: &'a [&'a str], command: &Command) -> Result<[&'a str; N], Failure> {
-    arguments.try_into().map_err(|_| Failure::Usage(command.usage))
-}
-
-/// The rest of the arguments after the flags among `known`, which are taken out. Returns whether each
-/// flag was given.
-fn flags<'a, const N: usize>(arguments: &[&'a str], known: [&str; N]) -> (Vec<&'a str>, [bool; N]) {
-    let given = known.map(|flag| arguments.contains(&flag));
-    (arguments.iter().copied().filter(|argument| !known.contains(argument)).collect(), given)
-}
-
-/// A name that may stand in the prompt and in a path, as the cluster takes it.
-fn checked_name(name: &str) -> Result<&str, Failure> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if name.is_empty() || name.len() > 120 || name.starts_with('.') || !name.chars().all(fits) {
-        let said = format!("{name:?} is no name; use up to 120 letters, digits, '_', '.' and '-', not '.' first");
-        return Err(Failure::Said(said));
-    }
-    Ok(name)
 }
 
 #[cfg(test)]
@@ -192,6 +139,9 @@ mod tests {
         assert_eq!(found(&["SHOW", "dbs"]), Some(("show dbs", 0)));
         assert_eq!(found(&["cluster", "add", "http://b"]), Some(("cluster register", 1)));
         assert_eq!(found(&["quit"]), Some(("exit", 0)));
+        assert_eq!(found(&["connect", "http://a"]), Some(("connect", 1)));
+        assert_eq!(found(&["connect", "node", "http://a"]), Some(("connect", 1)));
+        assert_eq!(found(&["create", "database", "x"]), Some(("create db", 1)));
         assert_eq!(found(&["show"]), None);
     }
 

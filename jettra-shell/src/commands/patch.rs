@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::{Argument, Command, exactly};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 use crate::text;
 
 /// Changes parts of a document.

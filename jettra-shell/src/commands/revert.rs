@@ -1,8 +1,9 @@
 //! `revert <col> <id> <version>`
 
 use super::{Argument, Command, exactly};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 use crate::text;
 
 /// Restores a version.

@@ -1,8 +1,9 @@
 //! `show version <col> <id> <version>`
 
 use super::{Argument, Command, exactly};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// Shows a version.
 pub const COMMAND: Command = Command {

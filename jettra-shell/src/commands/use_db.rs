@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::{Argument, Command, checked_name, exactly};
+use crate::failure::Failure;
 use crate::report::Report;
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 
 /// Chooses the database.
 pub const COMMAND: Command = Command {

@@ -5,8 +5,9 @@ use jettra_client::wire::ChangeOp;
 use serde_json::json;
 
 use super::{Argument, Command};
+use crate::failure::Failure;
 use crate::report::{self, Format, Report};
-use crate::shell::{Failure, Shell};
+use crate::shell::Shell;
 use crate::text;
 
 /// Prints changes as they are committed.
