@@ -14,6 +14,7 @@ use tower::ServiceExt as _;
 
 use super::App;
 use super::gate::{Ends, router};
+use crate::peers::Pace;
 
 /// A connection that sends no complete head for so long is closed.
 const HEAD: Duration = Duration::from_secs(30);
@@ -51,11 +52,14 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Outpu
             tracing::debug!(error = %e, "TCP_NODELAY was not set");
         }
         let router = router.clone();
+        // How fast this connection may call without a session, as another node that calls does twice.
+        let pace = Arc::new(Pace::new(32, Duration::from_millis(50), Duration::from_secs(1)));
         let spoken = Arc::new(AtomicBool::new(false));
         let said = spoken.clone();
         let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
             said.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(Ends { peer, local });
+            request.extensions_mut().insert(pace.clone());
             router.clone().oneshot(request)
         });
         let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
