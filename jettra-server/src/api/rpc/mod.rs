@@ -78,14 +78,17 @@ impl Caller {
     }
 }
 
+/// An answer to come.
+type Answering<T> = BoxFuture<'static, Result<T>>;
+
 /// What does a call.
 enum Handler {
     /// From a whole body to a whole answer.
-    Whole(fn(Arc<App>, Caller, Bytes) -> BoxFuture<'static, Result<Vec<u8>>>),
+    Whole(fn(Arc<App>, Caller, Bytes) -> Answering<Vec<u8>>),
     /// From a body that is a stream: its head is opened by the handler.
-    Receives(fn(Arc<App>, entry::Incoming) -> BoxFuture<'static, Result<Vec<u8>>>),
+    Receives(fn(Arc<App>, entry::Incoming) -> Answering<Vec<u8>>),
     /// To an answer that is a stream.
-    Sends(fn(Arc<App>, Admitted, Bytes) -> BoxFuture<'static, Result<Body>>),
+    Sends(fn(Arc<App>, Admitted, Bytes) -> Answering<Body>),
 }
 
 /// One row of the table.
