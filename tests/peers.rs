@@ -313,6 +313,47 @@ async fn the_secret_is_changed_on_one_node_after_the_other() {
     assert_eq!(node.get("/api/count?db=shop&col=users").await.ok()["count"], written);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nodes_refuse_each_other_is_never_the_clients_error() {
+    let mut cluster = Cluster::start_with(3, json!({ "ClusterSecret": SECRET })).await;
+    cluster.nodes[0].post("/api/doc?db=shop&col=users", r#"{"n":0}"#).await.ok();
+    // All change places, and are written to before they have found each other.
+    let ports: Vec<u16> = cluster.nodes.iter().map(|node| node.port).collect();
+    cluster.nodes.iter_mut().for_each(Node::kill);
+    for (place, node) in cluster.nodes.iter_mut().enumerate() {
+        node.port = ports[(place + 1) % 3];
+        node.configure("Port", node.port);
+    }
+    for node in &mut cluster.nodes {
+        node.start().await;
+    }
+    let writes = cluster.nodes.iter().map(|node| async move {
+        eventually(30 * SECOND, "a write goes through", async || {
+            let answer = node.try_post("/api/doc?db=shop&col=users&timeout=2", r#"{"n":1}"#).await?;
+            let code = answer.status;
+            assert!(matches!(code, 200 | 503 | 504), "{}", answer.shown());
+            answer.success()
+        })
+        .await;
+    });
+    futures_util::future::join_all(writes).await;
+    cluster.settled().await;
+
+    // A node whose secret differs says that it has no leader, and no more.
+    let follower = cluster.followers().await[0];
+    let node = &mut cluster.nodes[follower];
+    node.kill();
+    node.configure("ClusterSecret", "not the one of the others");
+    node.start().await;
+    for (method, path) in
+        [("POST", "/api/doc?db=shop&col=users&timeout=1"), ("GET", "/api/count?db=shop&col=users&timeout=1")]
+    {
+        let answer = node.send(node.request(method, path).body("{}")).await;
+        let error = answer.error("no_leader").to_string();
+        assert!(!["secret", "session", "raft id", "HMAC"].iter().any(|word| error.contains(word)), "{error}");
+    }
+}
+
 /// Says that it is a node without a secret, once; then leaves its place and keeps the connection. What comes over that is
 /// printed. Run by another user, where the test may choose one.
 const SQUATTER: &str = r#"
@@ -347,26 +388,27 @@ async fn the_secret_goes_to_no_process_of_another_user() {
         return;
     }
     let cluster = Cluster::start(1).await;
-    let port = common::free_ports(1);
-    let mut squatter = std::process::Command::new("python3");
-    squatter.args(["-c", SQUATTER, &port.to_string()]).uid(65534).gid(65534).current_dir("/");
-    let mut squatter = squatter.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(squatter.stdout.take().unwrap()));
-    assert_eq!(lines.next().unwrap().unwrap(), "LISTENS");
-    let register = json!({ "url": format!("http://localhost:{port}") });
-    for _ in 0..2 {
-        let refused = cluster.nodes[0].post("/api/cluster/register", &register).await;
-        let error = refused.error("forbidden");
-        assert!(error["message"].as_str().unwrap().contains("same user"), "{error}");
+    // Root's own processes pass bytes on for others: so for a node that root runs, they must be nodes too.
+    for user in [65534, 0] {
+        let port = common::free_ports(1);
+        let mut squatter = std::process::Command::new("python3");
+        squatter.args(["-c", SQUATTER, &port.to_string()]).uid(user).gid(user).current_dir("/");
+        let mut squatter = squatter.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(squatter.stdout.take().unwrap()));
+        assert_eq!(lines.next().unwrap().unwrap(), "LISTENS");
+        let register = json!({ "url": format!("http://localhost:{port}") });
+        for _ in 0..2 {
+            let refused = cluster.nodes[0].post("/api/cluster/register", &register).await;
+            let error = refused.error("forbidden");
+            assert!(error["message"].as_str().unwrap().contains("same user"), "{error}");
+        }
+        squatter.kill().unwrap();
+        squatter.wait().unwrap();
+        let seen: Vec<String> = lines.map_while(Result::ok).collect();
+        let secret = std::fs::read_to_string(cluster.nodes[0].dir().join("data/secret")).unwrap();
+        let secret = secret.split_whitespace().next().unwrap();
+        assert!(seen.iter().any(|line| line.contains("identity")), "{seen:?}");
+        let told = |line: &String| line.contains("SECRET") || line.contains("prove") || line.contains(secret);
+        assert!(!seen.iter().any(told), "{seen:?}");
     }
-    squatter.kill().unwrap();
-    squatter.wait().unwrap();
-    let seen: Vec<String> = lines.map_while(Result::ok).collect();
-    let secret = std::fs::read_to_string(cluster.nodes[0].dir().join("data/secret")).unwrap();
-    let secret = secret.split_whitespace().next().unwrap();
-    assert!(seen.iter().any(|line| line.contains("identity")), "{seen:?}");
-    assert!(
-        !seen.iter().any(|line| line.contains("SECRET") || line.contains("prove") || line.contains(secret)),
-        "{seen:?}"
-    );
 }

@@ -36,7 +36,7 @@ impl Cluster {
             }
             None if request.to != 0 => {
                 let message = format!("this node waits to be registered, and has no raft id {}", request.to);
-                return Err(not_let_in("target", Error::unavailable(message)));
+                return Err(not_let_in("waiting", Error::unavailable(message)));
             }
             _ => {}
         }
