@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::api::{App, Watches, server};
+use crate::api::{App, Listener, Watches, server};
 use crate::auth::{Auth, host_of};
 use crate::cluster::identity::{self, Identity, Membership};
 use crate::cluster::{Call, Cluster, Options, Stop};
@@ -131,7 +130,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 struct Prepared {
     cluster: Arc<Cluster>,
     prometheus: PrometheusHandle,
-    listener: TcpListener,
+    listener: Listener,
     /// Held as long as the node runs: no other process uses its data directory.
     _lock: File,
 }
@@ -149,13 +148,7 @@ async fn prepare(config: &Config) -> Result<Prepared, String> {
             config.data_dir.display()
         ));
     }
-    let address = (config.host.as_str(), config.port);
-    let listener = TcpListener::bind(address).await.map_err(|e| {
-        format!(
-            "cannot listen on {}:{}: {e}: stop the program that uses the port, or choose another with --port",
-            config.host, config.port
-        )
-    })?;
+    let listener = Listener::bind(&config.host, config.port).await?;
     let identity = Identity::load_or_create(&config.data_dir, config.node_id.as_ref().map(|n| n.as_str()))
         .map_err(|e| unreadable(&e, &config.data_dir))?;
     let stored = Secret::load(&config.data_dir.join("secret")).map_err(|e| unreadable(&e, &config.data_dir))?;

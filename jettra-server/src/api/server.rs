@@ -8,19 +8,18 @@ use axum::extract::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
-use super::App;
 use super::gate::{Ends, router};
+use super::{App, Listener};
 use crate::peers::Pace;
 
 /// A connection that sends no complete head for so long is closed.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// Serves `app` on `listener` until `stop`, then finishes what was accepted, at most for `grace`.
-pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Output = ()>, grace: Duration) {
+pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output = ()>, grace: Duration) {
     let room = Arc::new(Semaphore::new(app.config.max_connections));
     let router = router(app);
     let graceful = GracefulShutdown::new();

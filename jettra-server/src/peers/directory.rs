@@ -1,6 +1,7 @@
 //! The other nodes: where each is, and the client of each.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ impl Peers {
         let http = reqwest::Client::builder()
             .http1_only()
             .no_proxy()
+            // Its other address, ::1, might be somebody else's.
+            .resolve("localhost", SocketAddr::from(([127, 0, 0, 1], 0)))
             .tcp_nodelay(true)
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(128)

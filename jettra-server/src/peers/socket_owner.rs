@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 const ESTABLISHED: &str = "01";
+const LISTEN: &str = "0A";
 const ROOT: u32 = 0;
 /// The overflow user where the system does not say another one.
 const OVERFLOW: u32 = 65534;
@@ -33,6 +34,19 @@ fn is_shared(uid: u32) -> bool {
     let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
     let overflow = overflow.and_then(|text| text.trim().parse().ok());
     uid == ROOT || uid == OVERFLOW || Some(uid) == overflow
+}
+
+/// Where anybody listens on `port`, each with the user's id. Empty where the system does not tell. Blocks.
+pub fn listeners_at(port: u16) -> Vec<(SocketAddr, u32)> {
+    let listener = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().take(8).collect();
+        let [_, local, _, state, _, _, _, uid] = fields[..] else { return None };
+        let at = address(local).filter(|at| state == LISTEN && at.port() == port)?;
+        Some((at, uid.parse().ok()?))
+    };
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|table| std::fs::read_to_string(table).ok());
+    tables.flat_map(|text| text.lines().skip(1).filter_map(listener).collect::<Vec<_>>()).collect()
 }
 
 /// The user that this process acts as.
