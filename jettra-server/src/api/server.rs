@@ -14,6 +14,7 @@ use tower::ServiceExt as _;
 use super::gate::{Ends, router};
 use super::{App, Listener};
 use crate::peers::Pace;
+use crate::seldom::Seldom;
 
 /// A connection that sends no complete head for so long is closed.
 const HEAD: Duration = Duration::from_secs(30);
@@ -23,6 +24,7 @@ pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output =
     let room = Arc::new(Semaphore::new(app.config.max_connections));
     let router = router(app);
     let graceful = GracefulShutdown::new();
+    let unaccepted = Seldom::default();
     let mut http = Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 << 10);
     http.http2().timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(Some(HEAD));
@@ -38,7 +40,7 @@ pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output =
                 Some((Ok((stream, peer)), place)) => (stream, peer, place),
                 Some((Err(e), _)) => {
                     // Out of file descriptors, or a connection that is gone already.
-                    tracing::warn!(error = %e, "a connection was not accepted");
+                    unaccepted.tell(move |times| tracing::warn!(times, error = %e, "a connection was not accepted"));
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
