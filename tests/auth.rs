@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
+#[path = "common/peer.rs"]
+mod peer;
 
 use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use common::{Answer, Cluster, Node, SECOND, curl, eventually};
-use jettra_server::peers::{Handshake, Key, Nonce, PEER_HEADER, Secret};
+use peer::{Session, membership, rpc};
 use serde_json::{Value, json};
 
 const PASSWORD: &str = "correct horse battery";
@@ -471,7 +473,9 @@ impl Cluster {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_with_one_secret_join_and_with_different_ones_do_not() {
-    for (first, second) in [(Some("ours"), Some("theirs")), (Some("ours"), None), (None, Some("theirs"))] {
+    const OURS: &str = "the secret of ours";
+    const THEIRS: &str = "the secret of theirs";
+    for (first, second) in [(Some(OURS), Some(THEIRS)), (Some(OURS), None), (None, Some(THEIRS))] {
         let mut cluster = two_with_secrets(first, second).await;
         let members =
             async |cluster: &Cluster| cluster.nodes[0].get("/api/query?db=_system&col=_clusternodes").await.ok();
@@ -482,7 +486,7 @@ async fn nodes_with_one_secret_join_and_with_different_ones_do_not() {
             let message = answer.body.clone();
             assert!(matches!(answer.status, 400 | 401 | 403 | 409), "{first:?}, {second:?}: {}", answer.shown());
             assert!(message.contains("ClusterSecret"), "{first:?}, {second:?}: {message}");
-            assert!(!message.contains("ours") && !message.contains("theirs"), "{message}");
+            assert!(!message.contains(OURS) && !message.contains(THEIRS), "{message}");
             assert_eq!(members(&cluster).await, before, "{first:?}, {second:?}: nothing changed");
         }
         assert_eq!(cluster.nodes[0].get("/api/cluster").await.ok()["nodes"].as_array().unwrap().len(), 1);
@@ -490,7 +494,7 @@ async fn nodes_with_one_secret_join_and_with_different_ones_do_not() {
         stranger.error("unavailable");
 
         // The same on both, and it is let in.
-        let secret = first.unwrap_or("theirs");
+        let secret = first.unwrap_or(THEIRS);
         for place in if first.is_some() { 1..2 } else { 0..1 } {
             cluster.nodes[place].configure("ClusterSecret", secret);
             cluster.nodes[place].restart().await;
@@ -499,57 +503,6 @@ async fn nodes_with_one_secret_join_and_with_different_ones_do_not() {
         cluster.register(1).await;
         cluster.settled().await;
         assert_eq!(members(&cluster).await.as_array().unwrap().len(), 2);
-    }
-}
-
-/// Another node's session, made by hand.
-struct Session {
-    name: String,
-    key: Key,
-}
-
-fn membership(node: &Node) -> (String, u64) {
-    let identity: Value = serde_json::from_slice(&std::fs::read(node.dir().join("data/node.json")).unwrap()).unwrap();
-    let membership = &identity["membership"];
-    (membership["clusterId"].as_str().unwrap().to_owned(), membership["raftId"].as_u64().unwrap())
-}
-
-async fn rpc(node: &Node, call: &str, header: Option<&str>, body: &str) -> Answer {
-    let request = node.anonymous("POST", &format!("/raft/rpc/{call}")).body(body.to_owned());
-    node.send(match header {
-        Some(header) => request.header(PEER_HEADER, header),
-        None => request,
-    })
-    .await
-}
-
-/// Tries to open a session with `node` under `secret`, speaking for the member with Raft id `from`.
-async fn open_session(node: &Node, secret: &str, from: u64) -> Result<Session, Answer> {
-    let (cluster, to) = membership(node);
-    let nonce = Nonce::random();
-    let identity = rpc(node, "identity", None, &json!({ "nonce": nonce.as_str() }).to_string()).await.ok();
-    let told: Vec<_> = identity.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(told, ["version", "nonce", "session"], "a stranger is told no more");
-    let called = Nonce::parse(identity["nonce"].as_str().unwrap()).unwrap();
-    let name = identity["session"].as_str().unwrap().to_owned();
-    let handshake = Handshake { caller: &nonce, called: &called, from, to, cluster: &cluster };
-    let secret = Secret::new(secret).unwrap();
-    let proof = handshake.caller_proof(&secret);
-    let body = json!({ "session": name, "cluster": cluster, "from": from, "to": to, "proof": proof }).to_string();
-    let answer = rpc(node, "prove", None, &body).await;
-    if answer.status != 200 {
-        return Err(answer);
-    }
-    assert_eq!(answer.ok()["proof"], handshake.called_proof(&secret));
-    // A proof counts once.
-    assert_eq!(rpc(node, "prove", None, &body).await.status, 401);
-    Ok(Session { name, key: handshake.key(&secret) })
-}
-
-impl Session {
-    fn header(&self, call: &str, sequence: u64, body: &str) -> String {
-        let mac = self.key.call(&format!("/raft/rpc/{call}"), sequence, body.as_bytes());
-        format!("{};{sequence};{mac}", self.name)
     }
 }
 
@@ -590,45 +543,45 @@ async fn calls_between_nodes_need_a_session_and_count_once() {
         let ((id, to), (_, from)) = (membership(node), membership(&cluster.nodes[other]));
         for (call, body) in tempting_calls(&id, from, to) {
             let body = body.to_string();
-            let stranger = Session { name: "00".repeat(16), key: key_of("made up") };
-            for header in [None, Some(stranger.header(call, 1, &body)), Some(";;".into()), Some("x".into())] {
+            for header in [None, Some(format!("{};1", "00".repeat(32))), Some(";;".into()), Some("x".into())] {
                 let answer = rpc(node, call, header.as_deref(), &body).await;
-                assert!(matches!(answer.status, 400 | 401 | 403), "{call} with {header:?}: {}", answer.shown());
-                assert!(call == "snapshot" || answer.status != 400, "{call} with {header:?}: {}", answer.shown());
+                assert!(matches!(answer.status, 401 | 403), "{call} with {header:?}: {}", answer.shown());
             }
         }
-        let refused = open_session(node, "made up", from).await.err().expect("a wrong secret is refused");
+        let refused =
+            Session::open(node, "made up by a stranger", from).await.err().expect("a wrong secret is refused");
         assert!(refused.error("unauthorized")["message"].as_str().unwrap().contains("ClusterSecret"));
 
-        // A member's own session: each call counts once, as it was signed.
-        let session = open_session(node, SECRET, from).await.unwrap_or_else(|answer| panic!("{}", answer.shown()));
+        // A member's own session: each call counts once, as it was sealed.
+        let session = Session::open(node, SECRET, from).await.unwrap_or_else(|answer| panic!("{}", answer.shown()));
         let body = json!({ "cluster": id, "from": from, "to": to, "body": {} }).to_string();
-        let header = session.header("machine", 7, &body);
-        assert!(rpc(node, "machine", Some(&header), &body).await.ok()["ramTotal"].is_number());
-        for (what, call, header, body) in [
-            ("replayed", "machine", header.clone(), body.clone()),
-            ("for another call", "stop", header.clone(), body.clone()),
-            ("with another body", "machine", session.header("machine", 8, &body), body.replace("{}", "{ }")),
-            ("under another number", "machine", header.replace(";7;", ";9;"), body.clone()),
-            ("long ago", "machine", session.header("machine", 0, &body), body.clone()),
+        let sealed = session.seal("machine", 7, &body);
+        assert!(session.send(node, "machine", 7, sealed.clone()).await.ok()["ramTotal"].is_number());
+        let mut changed = sealed.clone();
+        changed[3] ^= 1;
+        for (what, call, sequence, sealed) in [
+            ("replayed", "machine", 7, sealed.clone()),
+            ("for another call", "stop", 7, sealed.clone()),
+            ("with another body", "machine", 8, changed),
+            ("without a seal", "machine", 10, body.clone().into_bytes()),
+            ("under another number", "machine", 9, sealed.clone()),
+            ("long ago", "machine", 0, session.seal("machine", 0, &body)),
         ] {
-            let answer = rpc(node, call, Some(&header), &body).await;
+            let answer = session.send(node, call, sequence, sealed).await;
             assert_eq!(answer.status, 401, "{what}: {}", answer.shown());
         }
-        rpc(node, "machine", Some(&session.header("machine", 5, &body)), &body).await.ok();
+        session.call(node, "machine", 5, &body).await.ok();
 
         // It speaks for one member only, of this cluster, to this node.
         for (sequence, (cluster, from, to)) in
             [("another", from, to), (&id, to, to), (&id, from, from), (&id, 0, to)].into_iter().enumerate()
         {
             let body = json!({ "cluster": cluster, "from": from, "to": to, "body": {} }).to_string();
-            let header = session.header("stop", 20 + sequence as u64, &body);
-            rpc(node, "stop", Some(&header), &body).await.error("conflict");
+            session.call(node, "stop", 20 + sequence as u64, &body).await.error("conflict");
         }
         // Nobody joins a node twice, not even with the right secret.
         for (call, body) in tempting_calls(&id, from, to).into_iter().filter(|(call, _)| *call == "join") {
-            let body = body.to_string();
-            rpc(node, call, Some(&session.header(call, 30, &body)), &body).await.error("conflict");
+            session.call(node, call, 30, &body.to_string()).await.error("conflict");
         }
     }
 
@@ -636,9 +589,4 @@ async fn calls_between_nodes_need_a_session_and_count_once() {
     let after = cluster.nodes[0].get("/api/cluster").await.ok();
     assert_eq!((&after["leaderId"], &after["term"]), (&before["leaderId"], &before["term"]), "nobody was disturbed");
     cluster.nodes[follower].get("/api/doc?db=shop&col=users&id=kept").await.ok();
-}
-
-fn key_of(secret: &str) -> Key {
-    let (caller, called) = (Nonce::random(), Nonce::random());
-    Handshake { caller: &caller, called: &called, from: 1, to: 1, cluster: "" }.key(&Secret::new(secret).unwrap())
 }

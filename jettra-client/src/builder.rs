@@ -1,5 +1,6 @@
 //! How a client is made.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::client::{Identity, JettraClient};
@@ -121,6 +122,8 @@ impl JettraClientBuilder {
         let targets = Targets::new(&self.urls)?;
         let http = reqwest::Client::builder()
             .no_proxy()
+            // Its other address, ::1, might be somebody else's.
+            .resolve("localhost", SocketAddr::from(([127, 0, 0, 1], 0)))
             .http1_only()
             .tcp_nodelay(true)
             .redirect(reqwest::redirect::Policy::none())

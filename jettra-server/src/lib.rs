@@ -19,7 +19,7 @@
 //! - [`auth`]: who asks, and what they may do
 //! - [`api`]: HTTP, one file an area, thin
 //! - [`config`]: what a node is told at its start, from file, environment and flags
-//! - [`telemetry`], [`signals`]: log lines; what asks the program to stop
+//! - [`telemetry`], [`seldom`], [`signals`]: log lines, and those that strangers cause; what asks the program to stop
 //! - [`node`]: opens storage, joins or begins a cluster, serves, stops
 //! - [`data_dir`], [`repair`], [`recover`]: data directories that no node runs on: what is damaged, and how a cluster
 //!   that has lost its majority goes on
@@ -48,6 +48,7 @@ pub mod random;
 pub mod recover;
 pub mod repair;
 pub mod sealed;
+pub mod seldom;
 pub mod signals;
 pub mod state;
 pub mod storage;

@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::api::{App, Watches, server};
+use crate::api::{App, Listener, Watches, server};
 use crate::auth::{Auth, host_of};
 use crate::cluster::identity::{self, Identity, Membership};
 use crate::cluster::{Call, Cluster, Options, Stop};
 use crate::config::Config;
 use crate::machine::Machine;
-use crate::peers::Secret;
+use crate::peers::{Secret, Secrets};
 use crate::raft::Settings;
 use crate::state::{Command, Op};
 
@@ -131,7 +130,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 struct Prepared {
     cluster: Arc<Cluster>,
     prometheus: PrometheusHandle,
-    listener: TcpListener,
+    listener: Listener,
     /// Held as long as the node runs: no other process uses its data directory.
     _lock: File,
 }
@@ -149,22 +148,21 @@ async fn prepare(config: &Config) -> Result<Prepared, String> {
             config.data_dir.display()
         ));
     }
-    let address = (config.host.as_str(), config.port);
-    let listener = TcpListener::bind(address).await.map_err(|e| {
-        format!(
-            "cannot listen on {}:{}: {e}: stop the program that uses the port, or choose another with --port",
-            config.host, config.port
-        )
-    })?;
+    let listener = Listener::bind(&config.host, config.port).await?;
     let identity = Identity::load_or_create(&config.data_dir, config.node_id.as_ref().map(|n| n.as_str()))
         .map_err(|e| unreadable(&e, &config.data_dir))?;
     let stored = Secret::load(&config.data_dir.join("secret")).map_err(|e| unreadable(&e, &config.data_dir))?;
-    let configured = config.cluster_secret.as_ref().and_then(|s| Secret::new(s.expose()));
+    let secret = |text: &Option<crate::config::Secret>| text.as_ref().and_then(|text| Secret::new(text.expose()));
+    let configured = secret(&config.cluster_secret);
+    let before = secret(&config.cluster_secret_before);
     let ours = configured.is_none();
+    let secrets = configured.or(stored).map(|now| Secrets { now, before });
     let machine = Arc::new(Machine::new(&config.data_dir));
     let options = Options {
         data_dir: config.data_dir.clone(),
         url: config.advertise_url.as_str().to_owned(),
+        port: config.port,
+        allowed_hosts: config.allowed_hosts.clone(),
         distributed: config.distributed,
         inactive_after: config.inactive_after,
         raft: Settings {
@@ -179,7 +177,7 @@ async fn prepare(config: &Config) -> Result<Prepared, String> {
         peers: config.peers.iter().map(|p| p.as_str().to_owned()).collect(),
         disk_reserve_bytes: config.disk_reserve_bytes,
     };
-    let cluster = Cluster::new(options, identity, configured.or(stored), ours, machine)?;
+    let cluster = Cluster::new(options, identity, secrets, ours, machine)?;
     Ok(Prepared { cluster, prometheus: prometheus()?, listener, _lock: lock })
 }
 

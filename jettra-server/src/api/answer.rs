@@ -8,6 +8,7 @@ use jettra_client::wire::ErrorCode;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::peers::NOT_LET_IN;
 
 /// What a handler answers: with status 200, unless it is a page that the client has already.
 pub struct Answer {
@@ -114,7 +115,7 @@ pub fn error(e: Error) -> Response<Body> {
         ErrorCode::NoLeader | ErrorCode::Unavailable => Some(1),
         _ => None,
     };
-    let unauthorized = e.code() == ErrorCode::Unauthorized && e.detail("session").is_none();
+    let unauthorized = e.code() == ErrorCode::Unauthorized && e.detail(NOT_LET_IN).is_none();
     let body = serde_json::to_vec(&e.into_body()).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

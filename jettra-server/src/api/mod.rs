@@ -1,5 +1,6 @@
 //! HTTP: one file an area, each a table of routes and thin functions.
 //!
+//! - `listener`: the port, on every address that `Host` means
 //! - [`server`]: connections: accept, bound, shut down
 //! - `request`, `answer`: what comes in, parsed once; what goes out
 //! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
@@ -15,6 +16,7 @@ mod databases;
 mod documents;
 mod gate;
 mod health;
+mod listener;
 mod live;
 mod openapi;
 mod queries;
@@ -35,6 +37,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
 use self::answer::Answer;
+pub use self::listener::Listener;
 pub use self::live::Live;
 use self::request::Request;
 pub use self::watch::Watches;

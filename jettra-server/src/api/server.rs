@@ -8,21 +8,23 @@ use axum::extract::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
-use super::App;
 use super::gate::{Ends, router};
+use super::{App, Listener};
+use crate::peers::Pace;
+use crate::seldom::Seldom;
 
 /// A connection that sends no complete head for so long is closed.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// Serves `app` on `listener` until `stop`, then finishes what was accepted, at most for `grace`.
-pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Output = ()>, grace: Duration) {
+pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output = ()>, grace: Duration) {
     let room = Arc::new(Semaphore::new(app.config.max_connections));
     let router = router(app);
     let graceful = GracefulShutdown::new();
+    let unaccepted = Seldom::default();
     let mut http = Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 << 10);
     http.http2().timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(Some(HEAD));
@@ -38,7 +40,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Outpu
                 Some((Ok((stream, peer)), place)) => (stream, peer, place),
                 Some((Err(e), _)) => {
                     // Out of file descriptors, or a connection that is gone already.
-                    tracing::warn!(error = %e, "a connection was not accepted");
+                    unaccepted.tell(move |times| tracing::warn!(times, error = %e, "a connection was not accepted"));
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -51,11 +53,14 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: impl Future<Outpu
             tracing::debug!(error = %e, "TCP_NODELAY was not set");
         }
         let router = router.clone();
+        // How fast this connection may call without a session, as another node that calls does twice.
+        let pace = Arc::new(Pace::new(32, Duration::from_millis(50), Duration::from_secs(1)));
         let spoken = Arc::new(AtomicBool::new(false));
         let said = spoken.clone();
         let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
             said.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(Ends { peer, local });
+            request.extensions_mut().insert(pace.clone());
             router.clone().oneshot(request)
         });
         let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();

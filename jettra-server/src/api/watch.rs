@@ -13,7 +13,7 @@ mod feed;
 mod memory;
 mod outbox;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -34,6 +34,7 @@ use super::{Access, App, Route, route};
 use crate::auth::Role;
 use crate::cluster::{Cluster, Stop};
 use crate::error::{Error, Result};
+use crate::seldom::Seldom;
 use crate::state::names::shown;
 use crate::state::{Change, Changed, ChangesLimit, CollectionName, State};
 
@@ -61,6 +62,9 @@ pub struct Watches {
     feed: Arc<Feed>,
     memory: Arc<Memory>,
 }
+
+/// Watchers that were cut off.
+static CUT_OFF: LazyLock<Seldom> = LazyLock::new(Seldom::default);
 
 impl Watches {
     /// Room for watchers on a node with so many connections: half of these stay for other requests.
@@ -196,7 +200,11 @@ impl Watcher {
         };
         match end {
             End::Lagging => {
-                tracing::info!(user = self.guest.name, position = %self.position, "a watcher takes nothing, or too little: cut off");
+                let (user, position) = (self.guest.name.clone(), self.position.to_string());
+                // It may come back at once, and do so again.
+                CUT_OFF.tell(move |times| {
+                    tracing::info!(times, user, position, "a watcher takes nothing, or too little: cut off");
+                });
                 outbox.cut(Bytes::from_static(b"event: lagging\ndata: {}\n\n"));
             }
             End::Compacted { oldest } => outbox.end(event("compacted", None, &CompactedData { oldest })),

@@ -137,7 +137,7 @@ impl Cluster {
             urls.dedup();
             for url in urls.iter().filter(|url| url.as_str() != self.url()) {
                 match self.tell_move(&consensus, url).await {
-                    Err(PeerError::Refused(e)) if refused.as_deref() != Some(e.message()) => {
+                    Err(PeerError::Refused(e) | PeerError::NotLetIn(e)) if refused.as_deref() != Some(e.message()) => {
                         tracing::warn!(
                             peer = url,
                             error = e.message(),
@@ -189,7 +189,12 @@ impl Cluster {
     pub(super) async fn prove_move(&self, doc: &MemberDoc, url: &str) -> Result<()> {
         let at = |url: &str| self.peers.get(&Target { url: url.to_owned(), raft_id: doc.raft_id });
         let is_it = |info: &NodeInfo| info.raft_id == Some(doc.raft_id) && info.incarnation == doc.incarnation;
-        let here = at(url).who().await.map_err(Error::from)?;
+        let here = at(url).who().await.map_err(|e| match e {
+            PeerError::NotLetIn(e) => {
+                Error::conflict(format!("the node at {url} is not member {:?}: {}", doc.id, e.message()))
+            }
+            other => Error::from(other),
+        })?;
         if !is_it(&here) {
             return Err(Error::conflict(format!("another node than member {:?} answers at {url}", doc.id)));
         }
@@ -212,10 +217,10 @@ impl Cluster {
         let peer = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
         let call = Envelope { cluster: String::new(), from: 0, to: 0, body: json!({"url": self.url()}) };
         // A node without the secret is heard only by a node of the same user on this machine.
-        let asked = if self.secret().is_some() {
+        let asked = if self.secrets().is_some() {
             peer.call_json::<Value>(PATH, &call, Duration::from_secs(5)).await
         } else {
-            peer.ask::<Value>(PATH, &call).await.map(|(answer, _)| answer)
+            peer.ask::<Value>(PATH, &call).await
         };
         asked.map(drop).map_err(Error::from)
     }
@@ -224,11 +229,11 @@ impl Cluster {
     pub async fn find_cluster(self: &Arc<Self>, peers: &[String]) -> Option<String> {
         for url in peers.iter().filter(|url| url.as_str() != self.url()) {
             let peer = self.peers.get(&Target { url: url.clone(), raft_id: 0 });
-            let exists = if self.secret().is_some() {
+            let exists = if self.secrets().is_some() {
                 match peer.who().await {
                     Ok(info) => info.cluster_id.is_some(),
                     // It has another secret: so it belongs to something.
-                    Err(PeerError::Refused(_)) => true,
+                    Err(PeerError::Refused(_) | PeerError::NotLetIn(_)) => true,
                     Err(_) => false,
                 }
             } else {

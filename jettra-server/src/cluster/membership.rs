@@ -232,6 +232,7 @@ impl Cluster {
         match peer.call_json::<Value>("/raft/rpc/stop", &call, Duration::from_secs(2)).await {
             Ok(_) => Ok(json!({"status": "stop_sent"})),
             Err(PeerError::Refused(e)) if e.code() != ErrorCode::Unavailable => Err(e),
+            Err(e @ (PeerError::NotLetIn(_) | PeerError::Unproved(_))) => Err(e.into()),
             Err(_) => {
                 self.note_down(doc.raft_id);
                 Ok(json!({"status": "stopped_already"}))

@@ -1,5 +1,6 @@
 //! The cluster as one node sees it: who it is, how a request reaches the leader, who belongs.
 //!
+//! - `admission`: whom it lets open a session
 //! - [`identity`]: who this node is, on disk; [`addresses`]: where the other members were last
 //! - `refetch`: a member without its state fetches it from another one
 //! - `route`: writes and reads, here or at the leader
@@ -17,6 +18,7 @@
 //! - `view`: what `GET /api/cluster` and `/api/federated` show
 
 pub mod addresses;
+mod admission;
 mod digests;
 mod doctor;
 mod facts;
@@ -45,6 +47,7 @@ pub use report::Report;
 pub use route::{Call, Forward, Forwarded, Work};
 pub use samples::Samples;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,8 +59,9 @@ use tokio::sync::watch;
 use self::identity::Identity;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
-use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secret, Sessions};
+use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secret, Secrets, Sessions};
 use crate::raft::{Consensus, Member, Settings};
+use crate::seldom::Seldom;
 use crate::state::State;
 
 /// What a cluster's node is configured with.
@@ -67,6 +71,10 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// The URL at which other nodes and clients reach this one.
     pub url: String,
+    /// The port that it listens on.
+    pub port: u16,
+    /// Further names under which it is reached, as name or name:port.
+    pub allowed_hosts: Vec<String>,
     /// Whether membership calls are open.
     pub distributed: bool,
     /// The silence after which a member counts as INACTIVE.
@@ -109,7 +117,15 @@ pub struct Cluster {
     pub peers: Arc<Peers>,
     /// Sessions that other nodes opened with this one.
     pub sessions: Sessions,
-    secret: RwLock<Option<Secret>>,
+    /// Hosts under which members have reached this node.
+    reached: RwLock<Vec<String>>,
+    /// Calls that the leader did not let in.
+    distrust: Seldom,
+    /// Nodes that have asked to be registered, while that is tried.
+    asking: Mutex<HashSet<String>>,
+    /// Those of them that were not.
+    unregistered: Seldom,
+    secrets: RwLock<Option<Secrets>>,
     /// Made by this node and not configured: it may be handed to nodes of the same user.
     secret_is_ours: RwLock<bool>,
     consensus: watch::Sender<Option<Arc<Consensus>>>,
@@ -143,14 +159,14 @@ impl Cluster {
     pub fn new(
         options: Options,
         identity: Identity,
-        secret: Option<Secret>,
+        secrets: Option<Secrets>,
         secret_is_ours: bool,
         machine: Arc<Machine>,
     ) -> std::result::Result<Arc<Self>, String> {
         let peers = Arc::new(Peers::new().map_err(|e| e.to_string())?);
         report::started();
         let (cluster, id) = identity.membership.as_ref().map_or(("", 0), |m| (m.cluster_id.as_str(), m.raft_id));
-        peers.set_caller(secret.clone(), cluster, id);
+        peers.set_caller(secrets.clone(), cluster, id);
         Ok(Arc::new(Cluster {
             options,
             identity: RwLock::new(identity),
@@ -158,7 +174,11 @@ impl Cluster {
             identity_changes: tokio::sync::Mutex::default(),
             peers,
             sessions: Sessions::default(),
-            secret: RwLock::new(secret),
+            reached: RwLock::default(),
+            distrust: Seldom::default(),
+            asking: Mutex::default(),
+            unregistered: Seldom::default(),
+            secrets: RwLock::new(secrets),
             secret_is_ours: RwLock::new(secret_is_ours),
             consensus: watch::Sender::new(None),
             started: watch::Sender::new(false),
@@ -185,7 +205,7 @@ impl Cluster {
         let identity = self.identity();
         let membership = identity.membership.ok_or("the node is no member yet")?;
         let damaged = |why: String| crate::mend::with_command(&why, &self.options.data_dir);
-        self.peers.set_caller(self.secret.read().clone(), &membership.cluster_id, membership.raft_id);
+        self.peers.set_caller(self.secrets(), &membership.cluster_id, membership.raft_id);
         let (log, store) = self.open_stores(&membership, identity.has_promised).await.map_err(damaged)?;
         let consensus = Consensus::open(
             membership.raft_id,
@@ -365,9 +385,9 @@ impl Cluster {
         Ok(self.consensus()?.state())
     }
 
-    /// The cluster secret, where there is one.
-    pub fn secret(&self) -> Option<Secret> {
-        self.secret.read().clone()
+    /// The cluster secret, where there is one, and the one before while it is changed.
+    pub fn secrets(&self) -> Option<Secrets> {
+        self.secrets.read().clone()
     }
 
     /// Whether the secret was made by the cluster, so that it may go to nodes of the same user.
@@ -438,7 +458,7 @@ impl Cluster {
         let stored = storing.await.map_err(|e| e.to_string())?;
         stored.map_err(|e| format!("the membership could not be kept in {}: {e}", self.options.data_dir.display()))?;
         if let Some(secret) = secret {
-            *self.secret.write() = Some(secret);
+            *self.secrets.write() = Some(secret.into());
             *self.secret_is_ours.write() = true;
         }
         *self.identity.write() = identity;

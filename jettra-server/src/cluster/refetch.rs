@@ -142,8 +142,8 @@ impl Cluster {
         };
         let call = Bytes::from(serde_json::to_vec(&call).map_err(|e| e.to_string())?);
         let opened = peer.receive("/raft/rpc/fetch-state", call).await;
-        let (response, key, sequence) = opened.map_err(|e| e.to_string())?;
-        fetch::receive(store.clone(), Box::pin(response.bytes_stream()), key, sequence, at_least).await
+        let (response, key) = opened.map_err(|e| e.to_string())?;
+        fetch::receive(store.clone(), Box::pin(response.bytes_stream()), key, at_least).await
     }
 }
 

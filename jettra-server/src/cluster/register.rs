@@ -9,18 +9,19 @@ use std::time::Duration;
 use jettra_client::wire::ErrorCode;
 use serde_json::{Value, json};
 
-use super::Cluster;
-use super::Verdict;
 use super::join::JoinRequest;
 use super::membership::{normalize_url, not_leading};
 use super::plan::Action;
+use super::{Call, Cluster, ClusterCall, ClusterRequest, Verdict};
 use crate::error::{Error, Result};
-use crate::peers::{NodeInfo, Peer, PeerError, RPC_VERSION, Secret, Target};
+use crate::peers::{NOT_LET_IN, NodeInfo, OwnProcess, Peer, PeerError, RPC_VERSION, Secret, Target};
 use crate::raft::{Consensus, Envelope, Member};
 use crate::state::{Answer, MemberDoc, NodeChange, NodeName, Op};
 
 /// How long a registration is waited for before it goes on in the background.
 const REGISTER_WAIT: Duration = Duration::from_secs(30);
+/// Nodes that may be registered at once because they asked for it.
+const ASKING: usize = 64;
 /// How long one change of the Raft membership may take.
 const CHANGE: Duration = Duration::from_secs(10);
 
@@ -43,6 +44,36 @@ pub(super) enum Joined {
 }
 
 impl Cluster {
+    /// Registers the node at `url`, which has asked for it, in the background; once at a time, however often it asks.
+    ///
+    /// # Errors
+    /// `busy` where many are registered already.
+    pub fn register_soon(self: &Arc<Self>, url: String) -> Result<()> {
+        {
+            let mut asking = self.asking.lock();
+            if asking.len() >= ASKING {
+                return Err(Error::busy("many nodes are being registered: ask again in a moment"));
+            }
+            if !asking.insert(url.clone()) {
+                return Ok(());
+            }
+        }
+        let node = self.clone();
+        tokio::spawn(async move {
+            let call = ClusterCall::Register { url: url.clone(), description: None, asked: None };
+            let request = ClusterRequest { call, dry_run: false };
+            let registered = node.cluster_call(&Call::internal(REGISTER_WAIT), request).await;
+            node.asking.lock().remove(&url);
+            if let Err(e) = registered {
+                // It asks again each second.
+                node.unregistered.tell(move |times| {
+                    tracing::warn!(url, times, error = %e, "a node that asked to be registered was not");
+                });
+            }
+        });
+        Ok(())
+    }
+
     /// What registering the node at `url` would do.
     pub(super) async fn plan_register(
         &self,
@@ -143,7 +174,7 @@ impl Cluster {
         if info.raft_id != Some(raft_id) {
             let told = match info.raft_id {
                 Some(_) => Err(PeerError::Refused(was_removed())),
-                None => self.hand_membership(consensus, &stranger, raft_id).await,
+                None => self.hand_membership(consensus, &stranger, &info, raft_id).await,
             };
             match told {
                 Ok(()) => {}
@@ -213,7 +244,7 @@ impl Cluster {
         let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
         let info = stranger.who().await.map_err(|e| cannot_register(url, e))?;
         self.may_join(consensus, url, &info)?;
-        if info.raft_id.is_none() && !stranger.is_proved().await {
+        if info.raft_id.is_none() && !stranger.is_proved() {
             self.secret_to_hand(url)?;
         }
         Ok(info)
@@ -289,6 +320,7 @@ impl Cluster {
         &self,
         consensus: &Consensus,
         peer: &Peer,
+        info: &NodeInfo,
         raft_id: u64,
     ) -> std::result::Result<(), PeerError> {
         let call = Envelope {
@@ -310,15 +342,24 @@ impl Cluster {
             Err(PeerError::Unproved(_)) => {}
             Err(e) => return Err(e),
         }
-        let secret = self.secret_to_hand(&peer.target().url).map_err(PeerError::Refused)?;
+        let url = &peer.target().url;
+        let secret = self.secret_to_hand(url).map_err(PeerError::Refused)?;
+        let mut process = OwnProcess::greet(url).await?;
+        let there = process.who(consensus.cluster(), consensus.id(), 0).await?;
+        if (&there.name, &there.incarnation, &there.instance) != (&info.name, &info.incarnation, &info.instance) {
+            return Err(PeerError::Unproved(format!(
+                "another node answers at {url} than a moment ago: register it again"
+            )));
+        }
         let call = Envelope { body: JoinRequest { secret: Some(secret.reveal().to_owned()), ..call.body }, ..call };
-        let handed: std::result::Result<(Value, _), _> = peer.ask_within(limit, "/raft/rpc/join", &call).await;
-        handed.map(drop)
+        process.tell::<Value>("/raft/rpc/join", &call, limit).await?;
+        tracing::info!(url, node = info.name, "the cluster secret was handed to a process of the same user");
+        Ok(())
     }
 
     /// The secret, if it may be handed to a node that has none.
     fn secret_to_hand(&self, url: &str) -> Result<Secret> {
-        self.secret().filter(|_| self.hands_out_secret()).ok_or_else(|| {
+        self.secrets().map(|secrets| secrets.now).filter(|_| self.hands_out_secret()).ok_or_else(|| {
             Error::forbidden(format!(
                 "{url} has no cluster secret and this cluster's was configured: set the same ClusterSecret there"
             ))
@@ -365,6 +406,10 @@ fn without_clashes(members: &[MemberDoc], mut moves: Vec<(MemberDoc, String)>) -
     }
 }
 
+fn is_for(e: &Error, reason: &str) -> bool {
+    e.detail(NOT_LET_IN).is_some_and(|why| why == reason)
+}
+
 fn itself(url: &str) -> Error {
     Error::conflict(format!("{url} is this node itself, which is a member already"))
 }
@@ -386,12 +431,18 @@ fn cannot_register(url: &str, e: PeerError) -> Error {
         }
         PeerError::Unproved(why) => Error::forbidden(why),
         // The node does not believe this one; whoever asked for the registration has shown who he is.
-        PeerError::Refused(e) if e.code() == ErrorCode::Unauthorized => Error::forbidden(format!(
+        PeerError::NotLetIn(e) if e.code() == ErrorCode::Unauthorized => Error::forbidden(format!(
             "{url} has another cluster secret: if it is standalone or began a cluster of its own, stop it, remove its data \
              directory and start it with \"distributed\": true, \"Bootstrap\": false; else set the same ClusterSecret \
              (config) or JETTRA_CLUSTER_SECRET on every node"
         )),
-        PeerError::Refused(e) => Error::new(e.code(), format!("{url} refuses: {}", e.message())),
+        PeerError::NotLetIn(e) if is_for(&e, "cluster") => Error::conflict(format!(
+            "{url} belongs to another cluster: to move it here, stop it, remove its data directory and start it with \
+             \"Bootstrap\": false"
+        )),
+        PeerError::Refused(e) | PeerError::NotLetIn(e) => {
+            Error::new(e.code(), format!("{url} refuses: {}", e.message()))
+        }
     }
 }
 

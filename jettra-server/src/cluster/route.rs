@@ -278,7 +278,10 @@ impl Cluster {
                                 PeerError::Refused(e) => e.code() == ErrorCode::Timeout,
                                 _ => false,
                             };
-                            last = Some(e.to_string());
+                            if matches!(e, PeerError::NotLetIn(_) | PeerError::Unproved(_)) {
+                                self.note_distrust(&member, &e);
+                            }
+                            last = Some(e.outside());
                         }
                     }
                 }
@@ -286,6 +289,12 @@ impl Cluster {
             }
             consensus.changed(Duration::from_millis(20).min(call.left())).await;
         }
+    }
+
+    /// Clients are told little of what nodes say to each other about who they are: so it stands in the log.
+    fn note_distrust(&self, member: &Member, e: &PeerError) {
+        let (url, why) = (member.url.clone(), e.to_string());
+        self.distrust.tell(move |times| tracing::warn!(url, why, times, "the leader does not let this node in"));
     }
 
     async fn send(

@@ -47,6 +47,7 @@ pub(super) fn defaults() -> Config {
         advertise_url: NodeUrl::localhost(DEFAULT_PORT),
         admin_password: None,
         cluster_secret: None,
+        cluster_secret_before: None,
         allowed_hosts: Vec::new(),
         metrics_public: false,
         heartbeat: Duration::from_millis(50),
@@ -80,7 +81,8 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         bootstrap: values.switch(keys::BOOTSTRAP)?.unwrap_or(default.bootstrap),
         peers: peers(values, &advertise_url)?,
         admin_password: secret(values, keys::ADMIN_PASSWORD)?,
-        cluster_secret: secret(values, keys::CLUSTER_SECRET)?,
+        cluster_secret: cluster_secret(values, keys::CLUSTER_SECRET)?,
+        cluster_secret_before: cluster_secret_before(values)?,
         allowed_hosts: allowed_hosts(values)?,
         metrics_public: values.switch(keys::METRICS_PUBLIC)?.unwrap_or(default.metrics_public),
         heartbeat: timings.heartbeat,
@@ -178,6 +180,32 @@ fn secret(values: &Values, key: &Key) -> Result<Option<Secret>, ConfigError> {
     }
 }
 
+/// Bytes below which a cluster's secret could be guessed.
+const CLUSTER_SECRET_BYTES: usize = 16;
+
+fn cluster_secret(values: &Values, key: &Key) -> Result<Option<Secret>, ConfigError> {
+    match secret(values, key)? {
+        Some(secret) if secret.expose().trim().len() < CLUSTER_SECRET_BYTES => Err(values.wrong(
+            key,
+            "16 bytes or more, since a shorter one can be guessed: make one with openssl rand -hex 32, the same on every node",
+        )),
+        secret => Ok(secret),
+    }
+}
+
+/// Only of use beside the new one, and another than that.
+fn cluster_secret_before(values: &Values) -> Result<Option<Secret>, ConfigError> {
+    let Some(before) = cluster_secret(values, keys::CLUSTER_SECRET_BEFORE)? else { return Ok(None) };
+    match secret(values, keys::CLUSTER_SECRET)? {
+        None => Err(values.wrong(keys::CLUSTER_SECRET_BEFORE, "beside ClusterSecret, the new one: set that too")),
+        Some(now) if now == before => Err(values.wrong(
+            keys::CLUSTER_SECRET_BEFORE,
+            "another one than ClusterSecret: the one that it was until now, or leave the key out",
+        )),
+        Some(_) => Ok(Some(before)),
+    }
+}
+
 /// The three Raft timings, which only make sense together.
 struct Timings {
     heartbeat: Duration,
@@ -271,8 +299,11 @@ fn without_effect(config: &Config) -> Vec<String> {
             config.advertise_url
         ));
     }
-    if config.cluster_secret.as_ref().is_some_and(|secret| secret.expose().len() < 16) {
-        warnings.push("ClusterSecret is shorter than 16 bytes: a long random one cannot be guessed".to_owned());
+    if config.cluster_secret_before.is_some() {
+        warnings.push(
+            "ClusterSecretBefore is taken as well as ClusterSecret: take ClusterSecretBefore out once every node has the new one"
+                .to_owned(),
+        );
     }
     warnings
 }

@@ -65,7 +65,9 @@ keys! {
     ADMIN_PASSWORD = "AdminPassword", "JETTRA_ADMIN_PASSWORD", None, Kind::Secret,
         "The administrator's first password";
     CLUSTER_SECRET = "ClusterSecret", "JETTRA_CLUSTER_SECRET", None, Kind::Secret,
-        "What nodes prove to each other, the same on all";
+        "What nodes prove to each other, the same on all; 16 bytes or more";
+    CLUSTER_SECRET_BEFORE = "ClusterSecretBefore", "JETTRA_CLUSTER_SECRET_BEFORE", None, Kind::Secret,
+        "The ClusterSecret before, taken as well while it is changed on one node after the other [default: none]";
     ALLOWED_HOSTS = "AllowedHosts", "JETTRA_ALLOWED_HOSTS", Some("allowed-hosts"), Kind::List,
         "Further Host headers to accept, as name or name:port [default: none]";
     METRICS_PUBLIC = "MetricsPublic", "JETTRA_METRICS_PUBLIC", Some("metrics-public"), Kind::Switch,

@@ -59,6 +59,8 @@ pub struct Config {
     pub admin_password: Option<Secret>,
     /// What nodes prove to each other. Without one the first node makes it.
     pub cluster_secret: Option<Secret>,
+    /// The secret before, which counts as well while not every node has the new one.
+    pub cluster_secret_before: Option<Secret>,
     /// Further values of the `Host` header to accept, as `name` or `name:port`.
     pub allowed_hosts: Vec<String>,
     /// Whether the metrics can be read without credentials from other machines too.

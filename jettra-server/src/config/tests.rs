@@ -80,6 +80,7 @@ fn every_key_can_come_from_the_environment_and_all_but_secrets_from_flags() {
         (Kind::Switch, _) => "true".to_owned(),
         (Kind::Number(range), _) => range.start().to_string(),
         (Kind::List, "Peers") => "http://a:1,http://b:2".to_owned(),
+        (Kind::Secret, name) => format!("a sample of {name}"),
         _ => "sample".to_owned(),
     };
     let all: BTreeMap<String, String> = KEYS.iter().map(|key| (key.env.to_owned(), sample(key))).collect();
@@ -91,8 +92,9 @@ fn every_key_can_come_from_the_environment_and_all_but_secrets_from_flags() {
         flags.set(key, sample(key));
     }
     let by_flags = Config::resolve(None, &env(&[]), &flags).unwrap();
-    assert_eq!(by_flags.sources.len(), KEYS.len() - 2);
-    let without_secrets = Config { admin_password: None, cluster_secret: None, ..by_env.config };
+    assert_eq!(by_flags.sources.len(), KEYS.len() - 3);
+    let without_secrets =
+        Config { admin_password: None, cluster_secret: None, cluster_secret_before: None, ..by_env.config };
     assert_eq!(by_flags.config, without_secrets);
 }
 
@@ -122,6 +124,13 @@ fn secrets_show_nowhere() {
     assert!(!refusal(r#"{"AdminPassword": 4711}"#).contains("4711"));
     assert!(refusal(r#"{"AdminPassword": "********"}"#).contains("not the mask"));
     assert!(refusal(r#"{"ClusterSecret": ""}"#).contains("leave the key out"));
+    for key in ["ClusterSecret", "ClusterSecretBefore"] {
+        let short = refusal(&format!(r#"{{"ClusterSecret": "long enough, this one", "{key}": "fifteen bytes.."}}"#));
+        assert!(short.contains("16 bytes") && short.contains("openssl rand") && !short.contains("fifteen"), "{short}");
+    }
+    assert!(refusal(r#"{"ClusterSecretBefore": "long enough, this one"}"#).contains("beside ClusterSecret"));
+    let same = r#"{"ClusterSecret": "long enough, this one", "ClusterSecretBefore": "long enough, this one"}"#;
+    assert!(refusal(same).contains("another one than ClusterSecret"));
 }
 
 #[test]
@@ -184,7 +193,8 @@ fn settings_without_effect_are_pointed_out() {
     let warnings = |text: &str| from_file(text).unwrap().warnings.join(" ");
     assert!(warnings(r#"{"Bootstrap": true}"#).contains("distributed is false"));
     assert!(warnings(r#"{"distributed": true, "Peers": ["http://db2:8080"]}"#).contains("set it to this machine's"));
-    assert!(warnings(r#"{"ClusterSecret": "short"}"#).contains("16 bytes"));
+    let changing = r#"{"ClusterSecret": "the new one, at length", "ClusterSecretBefore": "the one until now"}"#;
+    assert!(warnings(changing).contains("take ClusterSecretBefore out"));
     assert_eq!(warnings(r#"{"distributed": true, "Peers": ["http://localhost:8081"]}"#), "");
 }
 

@@ -25,6 +25,7 @@ pub(super) struct MemberInfo {
 pub(super) async fn join_all(nodes: &[NodeSite], deadline: Instant) -> Result<Vec<MemberInfo>, DemoError> {
     let client = reqwest::Client::builder()
         .no_proxy()
+        .resolve("localhost", std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
         .timeout(ANSWER_LIMIT)
         .build()
         .map_err(|error| DemoError::Failed(format!("cannot make an HTTP client: {error}")))?;

@@ -172,9 +172,11 @@ fn refuse_more_nodes_than_asked_for(root: &Path, args: &DemoArgs) -> Result<(), 
 }
 
 fn refuse_port_in_use(port: u16) -> Result<(), DemoError> {
-    match TcpListener::bind(("127.0.0.1", port)) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(DemoError::Refused(format!(
+    // A node holds both addresses that localhost means.
+    let taken = |ip| TcpListener::bind((ip, port)).err().filter(|error| error.kind() == io::ErrorKind::AddrInUse);
+    match taken("127.0.0.1").or_else(|| taken("::1")) {
+        None => Ok(()),
+        Some(error) => Err(DemoError::Refused(format!(
             "port {port} cannot be used ({error}): stop what listens there, or choose other ports with --port"
         ))),
     }

@@ -1,12 +1,12 @@
-//! The proof of the cluster secret, and the MAC of each call after it.
+//! The proof of the cluster secret.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::Secret;
+use super::{Key, ProveRequest, Secret};
 
-/// 16 random bytes as hex; each side gives one a session.
+/// Random bytes as hex; each side gives one a session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Nonce(String);
 
@@ -22,35 +22,49 @@ impl Nonce {
         fits.then(|| Nonce(text.to_owned()))
     }
 
+    /// One of 64 hex digits that we have made.
+    pub(super) fn from_hex(text: String) -> Self {
+        Nonce(text)
+    }
+
     /// As it stands on the wire.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// All that a session's proofs and key depend on besides the secret.
+/// All that a session's proofs and keys depend on besides the secret.
 #[derive(Debug, Clone)]
 pub struct Handshake<'a> {
     /// The caller's nonce.
-    pub caller: &'a Nonce,
+    pub caller: &'a str,
     /// The called node's nonce.
-    pub called: &'a Nonce,
+    pub called: &'a str,
     /// The caller's Raft id.
     pub from: u64,
     /// The Raft id that the caller takes the node for.
     pub to: u64,
     /// The cluster's id.
     pub cluster: &'a str,
+    /// The URL that the caller dialled.
+    pub url: &'a str,
 }
 
-impl Handshake<'_> {
-    fn hmac(&self, secret: &Secret, purpose: &str) -> [u8; 32] {
+impl<'a> Handshake<'a> {
+    /// What `request` is a part of.
+    pub fn of(request: &'a ProveRequest) -> Self {
+        let ProveRequest { caller, called, cluster, from, to, url, .. } = request;
+        Handshake { caller, called, from: *from, to: *to, cluster, url }
+    }
+
+    fn hmac(&self, secret: &Secret, purpose: &str, further: &[&[u8]]) -> [u8; 32] {
         // A key of any length is fine for HMAC, so this cannot fail.
         #[allow(clippy::expect_used)]
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.bytes()).expect("HMAC takes keys of any length");
-        for part in [purpose, self.caller.as_str(), self.called.as_str(), self.cluster] {
+        let texts = [purpose, self.caller, self.called, self.cluster, self.url].map(str::as_bytes);
+        for part in texts.iter().chain(further) {
             mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
+            mac.update(part);
         }
         mac.update(&self.from.to_be_bytes());
         mac.update(&self.to.to_be_bytes());
@@ -59,53 +73,22 @@ impl Handshake<'_> {
 
     /// What the caller shows.
     pub fn caller_proof(&self, secret: &Secret) -> String {
-        crate::random::to_hex(&self.hmac(secret, "jettra caller"))
+        crate::random::to_hex(&self.hmac(secret, "jettra caller", &[]))
     }
 
-    /// What the called node shows.
-    pub fn called_proof(&self, secret: &Secret) -> String {
-        crate::random::to_hex(&self.hmac(secret, "jettra called"))
+    /// What the called node shows; it covers what it says of itself, and that the caller was removed.
+    pub fn called_proof(&self, secret: &Secret, node: &str, removed: Option<u64>) -> String {
+        let removed = removed.map_or_else(Vec::new, |index| index.to_be_bytes().to_vec());
+        crate::random::to_hex(&self.hmac(secret, "jettra called", &[node.as_bytes(), &removed]))
     }
 
     /// The session's key.
     pub fn key(&self, secret: &Secret) -> Key {
-        Key(self.hmac(secret, "jettra key"))
+        Key::new(|purpose| self.hmac(secret, purpose, &[]))
     }
 }
 
 /// Whether two proofs are the same, in time that does not depend on where they differ.
 pub fn same(a: &str, b: &str) -> bool {
     a.as_bytes().ct_eq(b.as_bytes()).into()
-}
-
-/// The key of one session.
-#[derive(Clone)]
-pub struct Key([u8; 32]);
-
-impl Key {
-    /// The MAC of a call, hex.
-    pub fn call(&self, path: &str, sequence: u64, body: &[u8]) -> String {
-        self.mac(b"call", path.as_bytes(), sequence, body)
-    }
-
-    /// The MAC of the answer to that call, hex.
-    pub fn answer(&self, status: u16, sequence: u64, body: &[u8]) -> String {
-        self.mac(b"answer", &status.to_be_bytes(), sequence, body)
-    }
-
-    /// The checksum of one chunk of a stream.
-    pub fn chunk(&self, sequence: u64, position: u64, body: &[u8]) -> [u8; 16] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(b"chunk").update(&sequence.to_be_bytes()).update(&position.to_be_bytes()).update(body);
-        let mut sum = [0; 16];
-        sum.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        sum
-    }
-
-    fn mac(&self, kind: &[u8], subject: &[u8], sequence: u64, body: &[u8]) -> String {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(kind).update(&(subject.len() as u64).to_be_bytes()).update(subject);
-        hasher.update(&sequence.to_be_bytes()).update(body);
-        crate::random::to_hex(&hasher.finalize().as_bytes()[..16])
-    }
 }

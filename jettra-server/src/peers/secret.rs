@@ -55,3 +55,25 @@ impl Secret {
         crate::files::replace(&temporary, path)
     }
 }
+
+/// The secrets that count at a node: one, and for the time in which it is changed the one before as well.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    /// The cluster's secret.
+    pub now: Secret,
+    /// The one before, while not every node knows the new one.
+    pub before: Option<Secret>,
+}
+
+impl Secrets {
+    /// Each of them, the newest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Secret> {
+        std::iter::once(&self.now).chain(&self.before)
+    }
+}
+
+impl From<Secret> for Secrets {
+    fn from(now: Secret) -> Self {
+        Secrets { now, before: None }
+    }
+}

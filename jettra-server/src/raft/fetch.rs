@@ -16,18 +16,17 @@ use super::machine::log_id;
 use super::snapshot::{self, Reader};
 use super::store::{Fresh, StateStore};
 use super::types::LogId;
-use crate::peers::Key;
+use crate::peers::StreamKey;
 use crate::state::{Importer, Pin, State};
 
 /// A side that does nothing for so long is given up.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// The pinned state as a stream of checksummed chunks.
+/// The pinned state as a stream of sealed chunks.
 pub fn stream(
     state: State,
     pin: Pin,
-    key: Key,
-    sequence: u64,
+    key: StreamKey,
 ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {
     let (sender, receiver) = mpsc::channel::<Bytes>(4);
     tokio::task::spawn_blocking(move || {
@@ -36,7 +35,7 @@ pub fn stream(
             let idle = async { tokio::time::timeout(IDLE, sender.send(bytes)).await };
             matches!(runtime.block_on(idle), Ok(Ok(())))
         };
-        if let Err(e) = snapshot::write(&state, &pin, &key, sequence, send) {
+        if let Err(e) = snapshot::write(&state, &pin, &key, send) {
             // The stream ends without its end mark, so the other side throws it away.
             tracing::error!(error = %e, "reading the state for another member failed");
         }
@@ -50,13 +49,7 @@ pub fn stream(
 ///
 /// # Errors
 /// A stream that breaks off or is damaged, a state that is too old, I/O errors: the state in use is untouched then.
-pub async fn receive<S, E>(
-    store: Arc<StateStore>,
-    mut body: S,
-    key: Key,
-    sequence: u64,
-    at_least: u64,
-) -> Result<(), String>
+pub async fn receive<S, E>(store: Arc<StateStore>, mut body: S, key: StreamKey, at_least: u64) -> Result<(), String>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: std::fmt::Display,
@@ -70,7 +63,7 @@ where
         let mut reader = Reader::default();
         while let Some(piece) = incoming.blocking_recv() {
             reader.push(&piece);
-            reader.import(&key, sequence, &mut importer)?;
+            reader.import(&key, &mut importer)?;
         }
         if !reader.is_complete() {
             return Err("the state broke off".to_owned());

@@ -15,18 +15,16 @@ use super::store::Fresh;
 use super::types::TypeConfig;
 use super::wire::{Envelope, decode_append};
 use crate::error::{Error, Result};
-use crate::peers::Key;
+use crate::peers::{Admitted, not_let_in};
 use crate::state::{Importer, State};
 
 /// Refuses a call that is not between members of this cluster, before openraft sees it.
 ///
 /// # Errors
-/// `conflict`, naming what does not match. Each refusal is counted.
+/// `conflict` for who is not meant or not who it says, `unavailable` for who was removed. Each is counted, and says that
+/// the call was not let in.
 pub fn check<T>(consensus: &Consensus, call: &Envelope<T>, proved: u64) -> Result<()> {
-    let refuse = |reason: &'static str, message: String| {
-        metrics::counter!("jettra_rpc_refused_total", "reason" => reason).increment(1);
-        Err(Error::conflict(message))
-    };
+    let refuse = |reason: &'static str, message: String| Err(not_let_in(reason, Error::conflict(message)));
     if call.cluster != consensus.cluster() {
         return refuse(
             "cluster",
@@ -36,27 +34,37 @@ pub fn check<T>(consensus: &Consensus, call: &Envelope<T>, proved: u64) -> Resul
     if call.to != consensus.id() {
         return refuse("target", format!("this node has raft id {}, not {}", consensus.id(), call.to));
     }
-    if call.from != proved {
+    if call.from != proved || proved == 0 || proved == consensus.id() {
         return refuse("sender", format!("raft id {} was proved, not {}", proved, call.from));
     }
-    // A Raft id is the revision of a registration: who is not there though that is applied, was removed.
-    let applied = consensus.applied_index();
-    if applied >= call.from && consensus.state().members().iter().all(|m| m.raft_id != call.from) {
-        metrics::counter!("jettra_rpc_refused_total", "reason" => "removed").increment(1);
-        return Err(removed(call.from, applied));
+    match removed(consensus, proved) {
+        Some(index) => Err(was_removed(proved, index)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The index by which member `raft_id` was removed, if it was: a Raft id is the revision of a registration, so who is not
+/// there though that is applied, is no member any more.
+pub fn removed(consensus: &Consensus, raft_id: u64) -> Option<u64> {
+    let applied = consensus.applied_index();
+    let is_gone =
+        raft_id != 0 && applied >= raft_id && consensus.state().members().iter().all(|m| m.raft_id != raft_id);
+    is_gone.then_some(applied)
 }
 
 /// What a removed member is told, so that it can tell its clients.
-fn removed(raft_id: u64, index: u64) -> Error {
-    Error::unavailable(format!("raft id {raft_id} was removed from the cluster, at index {index} at the latest"))
-        .with("removed", index)
-        .with("removedId", raft_id)
+pub fn was_removed(raft_id: u64, index: u64) -> Error {
+    let message = format!("raft id {raft_id} was removed from the cluster, at index {index} at the latest");
+    not_let_in("removed", Error::unavailable(message)).with("removed", index).with("removedId", raft_id)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<Envelope<T>> {
-    serde_json::from_slice(body).map_err(|e| Error::bad_request(format!("not a call of this version: {e}")))
+    serde_json::from_slice(body).map_err(|e| unreadable(&e))
+}
+
+/// The error of a call that this version does not understand.
+pub fn unreadable(e: &serde_json::Error) -> Error {
+    not_let_in("unreadable", Error::bad_request(format!("not a call of this version: {e}")))
 }
 
 fn answer(value: &impl Serialize) -> Result<Vec<u8>> {
@@ -75,8 +83,7 @@ pub async fn call(consensus: &Consensus, name: &str, body: &Bytes, proved: u64) 
     let raft = consensus.raft();
     match name {
         "append" => {
-            let call =
-                decode_append(body).map_err(|e| Error::bad_request(format!("not an append of this version: {e}")))?;
+            let call = decode_append(body).map_err(|e| unreadable(&e))?;
             check(consensus, &call, proved)?;
             consensus.contact().heard(proved);
             answer(&raft.append_entries(call.body).await.map_err(stopped)?)
@@ -117,15 +124,15 @@ fn may_vote(consensus: &Consensus, request: &VoteRequest<TypeConfig>) -> Result<
 }
 
 /// Receives a snapshot: a fresh engine is filled beside the one in use, then openraft installs it.
-/// `admit` checks the head as a call and gives the session's key.
+/// `admit` opens the head as a call.
 ///
 /// # Errors
 /// `bad_request` for a stream that breaks off or is damaged; the state in use is untouched then.
 pub async fn snapshot<S, E>(
     consensus: &Consensus,
     mut body: S,
-    admit: impl FnOnce(&[u8]) -> Result<(Key, u64, u64)>,
-) -> Result<(Vec<u8>, Key, u64)>
+    admit: impl FnOnce(Bytes) -> Result<(Admitted, Bytes)>,
+) -> Result<Vec<u8>>
 where
     S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
     E: std::fmt::Display,
@@ -137,7 +144,7 @@ where
         }
         reader.push(&next(&mut body).await?.ok_or_else(|| Error::bad_request("the snapshot broke off"))?);
     };
-    let (key, sequence, proved) = admit(&head)?;
+    let (Admitted { from: proved, key, sequence }, head) = admit(head)?;
     let call: Envelope<Head> = parse(&head)?;
     check(consensus, &call, proved)?;
     let head = call.body;
@@ -146,14 +153,14 @@ where
 
     let (pieces, mut incoming) = mpsc::channel::<Bytes>(8);
     let store = consensus.store().clone();
-    let chunk_key = key.clone();
+    let key = key.stream(sequence);
     let import = tokio::task::spawn_blocking(move || -> std::result::Result<(Fresh, State), String> {
         let fresh = store.fresh().map_err(|e| e.to_string())?;
         let mut importer = Importer::new(fresh.engine().map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
-        reader.import(&chunk_key, sequence, &mut importer)?;
+        reader.import(&key, &mut importer)?;
         while let Some(piece) = incoming.blocking_recv() {
             reader.push(&piece);
-            reader.import(&chunk_key, sequence, &mut importer)?;
+            reader.import(&key, &mut importer)?;
         }
         if !reader.is_complete() {
             return Err("the snapshot broke off".into());
@@ -172,7 +179,7 @@ where
     let (fresh, state) = imported.map_err(Error::bad_request)?;
     let snapshot = Snapshot { meta: head.meta, snapshot: SnapshotData::Received { fresh, state } };
     let installed = consensus.raft().install_full_snapshot(head.vote, snapshot).await.map_err(stopped)?;
-    Ok((answer(&installed)?, key, sequence))
+    answer(&installed)
 }
 
 async fn next<S, E>(body: &mut S) -> Result<Option<Bytes>>

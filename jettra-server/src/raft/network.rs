@@ -21,7 +21,7 @@ use super::pace::{Pace, Sending};
 use super::snapshot;
 use super::types::{Member, SnapshotOf, TypeConfig, Vote};
 use super::wire::{Envelope, encode_append};
-use crate::peers::{Peer, PeerError, Peers, Target};
+use crate::peers::{NOT_LET_IN, Peer, PeerError, Peers, Target};
 use jettra_client::wire::ErrorCode;
 
 type RpcError = RPCError<TypeConfig>;
@@ -107,15 +107,16 @@ impl Connection {
     }
 }
 
-/// Nobody there, or a node that starts or waits, makes openraft back off; all else it tries again at once.
+/// Nobody there, or a node that starts, waits or does not trust this one, makes openraft back off; all else it tries
+/// again at once, such as a member that is where another one was a moment ago.
 fn rpc_error(e: PeerError) -> RpcError {
-    match e {
-        PeerError::Refused(ref refused) if refused.code() == ErrorCode::Unavailable => {
-            RPCError::Unreachable(Unreachable::new(&e))
-        }
-        PeerError::Unreachable { .. } | PeerError::Unproved(_) => RPCError::Unreachable(Unreachable::new(&e)),
-        PeerError::NoAnswer { .. } | PeerError::Refused(_) => RPCError::Network(NetworkError::new(&e)),
-    }
+    let at_once = match &e {
+        PeerError::Refused(refused) => refused.code() != ErrorCode::Unavailable,
+        PeerError::NotLetIn(refused) => refused.detail(NOT_LET_IN).is_some_and(|reason| reason == "target"),
+        PeerError::NoAnswer { .. } => true,
+        PeerError::Unreachable { .. } | PeerError::Unproved(_) => false,
+    };
+    if at_once { RPCError::Network(NetworkError::new(&e)) } else { RPCError::Unreachable(Unreachable::new(&e)) }
 }
 
 impl RaftNetworkV2<TypeConfig> for Connection {
@@ -181,8 +182,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let (began, _sending) = (Instant::now(), self.sending.begin());
         let mut pace = Pace::new(self.sending.clone(), self.applied.clone());
         let peer = self.peer();
-        let sent = peer.stream("/raft/rpc/snapshot", &head, |key, sequence| {
-            let framed = snapshot::frame_head(&head);
+        let sent = peer.stream("/raft/rpc/snapshot", &head, |sealed_head, key| {
+            let framed = snapshot::frame_head(&sealed_head);
             tokio::task::spawn_blocking(move || {
                 let (state, pin) = *view;
                 let runtime = tokio::runtime::Handle::current();
@@ -198,7 +199,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                 if !send(framed) {
                     return;
                 }
-                if let Err(e) = snapshot::write(&state, &pin, &key, sequence, send) {
+                if let Err(e) = snapshot::write(&state, &pin, &key, send) {
                     tracing::error!(error = %e, "reading the snapshot's view failed");
                 }
             });

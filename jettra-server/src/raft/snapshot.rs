@@ -1,9 +1,9 @@
 //! The snapshot stream between nodes.
 //!
 //! ```text
-//! u32 length, head as JSON (signed as a call)
-//! chunk*  u32 length > 0, records, 16 bytes of keyed checksum over (position, records)
-//! end     u32 0, u64 records in all, 16 bytes of keyed checksum
+//! u32 length, head as JSON (sealed as a call)
+//! chunk*  u32 length > 0 of the records, records, sealed at their position: 16 bytes more
+//! end     u32 0, u64 records in all, sealed
 //! record  u32 length, u32 length, key, value
 //! ```
 //! A stream without its end mark is not a snapshot.
@@ -12,7 +12,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::types::{SnapshotMeta, Vote};
-use crate::peers::Key;
+use crate::peers::StreamKey;
 use crate::state::{Halt, Importer, Pin, State};
 
 /// Bytes of records in a chunk, about.
@@ -20,7 +20,7 @@ const CHUNK: usize = 256 << 10;
 /// Bytes that a chunk may have: one record of the largest document fits.
 const CHUNK_LIMIT: usize = 64 << 20;
 /// Version of this format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes that the head may have.
 const HEAD_LIMIT: usize = 1 << 20;
 
@@ -65,20 +65,13 @@ pub fn frame_head(head: &[u8]) -> Bytes {
 ///
 /// # Errors
 /// What reading the state says.
-pub fn write(
-    state: &State,
-    pin: &Pin,
-    key: &Key,
-    sequence: u64,
-    mut send: impl FnMut(Bytes) -> bool,
-) -> Result<(), Halt> {
+pub fn write(state: &State, pin: &Pin, key: &StreamKey, mut send: impl FnMut(Bytes) -> bool) -> Result<(), Halt> {
     let mut records = BytesMut::with_capacity(CHUNK + 4096);
     let (mut position, mut count) = (0u64, 0u64);
     let mut flush = |records: &mut BytesMut, position: &mut u64| {
         let mut out = BytesMut::with_capacity(records.len() + 20);
         out.put_u32(records.len() as u32);
-        out.put_slice(records);
-        out.put_slice(&key.chunk(sequence, *position, records));
+        out.put_slice(&key.seal(*position, records));
         *position += 1;
         records.clear();
         send(out.freeze())
@@ -99,8 +92,7 @@ pub fn write(
     }
     let mut end = BytesMut::with_capacity(28);
     end.put_u32(0);
-    end.put_u64(count);
-    end.put_slice(&key.chunk(sequence, position, &count.to_be_bytes()));
+    end.put_slice(&key.seal(position, &count.to_be_bytes()));
     send(end.freeze());
     Ok(())
 }
@@ -139,8 +131,8 @@ impl Reader {
     /// Hands the records of all whole chunks to `importer`. Blocks.
     ///
     /// # Errors
-    /// A wrong checksum or length, records behind the end, or what the importer says.
-    pub fn import(&mut self, key: &Key, sequence: u64, importer: &mut Importer) -> Result<(), String> {
+    /// A broken seal, a wrong length, records behind the end, or what the importer says.
+    pub fn import(&mut self, key: &StreamKey, importer: &mut Importer) -> Result<(), String> {
         while let Some(len) = self.peek_len() {
             if self.ended {
                 return Err("bytes behind the end mark".into());
@@ -153,11 +145,10 @@ impl Reader {
                 return Ok(());
             }
             self.buffer.advance(4);
-            let records = self.buffer.split_to(body).freeze();
-            let sum = self.buffer.split_to(16);
-            if key.chunk(sequence, self.position, &records)[..] != sum[..] {
-                return Err(format!("chunk {} has a wrong checksum", self.position));
-            }
+            let sealed = self.buffer.split_to(body + 16).freeze();
+            let Some(records) = key.open(self.position, sealed) else {
+                return Err(format!("the seal of chunk {} is broken", self.position));
+            };
             self.position += 1;
             if len == 0 {
                 self.ended = true;
