@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::task::Poll;
 
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
@@ -101,11 +102,16 @@ fn line(runtime: &Runtime, shell: &mut Shell, typed: &str) -> Result<(), Failure
 fn step(runtime: &Runtime, shell: &mut Shell, statement: &Statement) -> Result<bool, Failure> {
     let format = shell.settings.format;
     let result = runtime.block_on(async {
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        // Asked once before the command begins: from then on Ctrl-C ends the command and not the program.
+        if std::future::poll_fn(|context| Poll::Ready(interrupted.as_mut().poll(context).is_ready())).await {
+            return Err(Failure::Said("cancelled".into()));
+        }
         tokio::select! {
             // First, since a command may take Ctrl-C for its own end.
             biased;
             result = shell.run(statement) => result,
-            interrupted = tokio::signal::ctrl_c() => {
+            interrupted = &mut interrupted => {
                 interrupted?;
                 Err(Failure::Said("cancelled; a write that was under way may have happened".into()))
             }

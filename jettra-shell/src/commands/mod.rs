@@ -122,7 +122,9 @@ pub fn unknown(words: &[&str]) -> String {
     // `cluster` alone is near to none of its commands, but begins several.
     let begun = || names().find(|name| name.split(' ').next() == said.first().copied());
     let said = text::plain(&joined);
-    match two.or_else(first).or_else(begun) {
+    // One word that begins commands as it stands is no mistyped other one.
+    let begins = if most == 2 && words.len() == 1 { begun() } else { None };
+    match begins.or(two).or_else(first).or_else(begun) {
         Some(name) => format!("there is no command {said:?}; did you mean {name:?}? all are listed by: help"),
         None => format!("there is no command {said:?}; all are listed by: help"),
     }
