@@ -344,7 +344,9 @@ impl Cluster {
         }
         let url = &peer.target().url;
         let secret = self.secret_to_hand(url).map_err(PeerError::Refused)?;
-        let mut process = OwnProcess::greet(url).await?;
+        let Some(mut process) = OwnProcess::greet(url).await? else {
+            return Err(PeerError::Unproved(format!("{url} has got a cluster secret meanwhile: register it again")));
+        };
         let there = process.who(consensus.cluster(), consensus.id(), 0).await?;
         if (&there.name, &there.incarnation, &there.instance) != (&info.name, &info.incarnation, &info.instance) {
             return Err(PeerError::Unproved(format!(

@@ -119,8 +119,10 @@ impl Peer {
         let Some(secrets) = caller.secrets else {
             return Err(PeerError::Unproved("this node has no cluster secret yet".into()));
         };
-        if !identity.secret {
-            let mut process = OwnProcess::greet(&self.target.url).await?;
+        // A node that starts may have its secret from one moment to the next; what it said of its nonce stays true.
+        if !identity.secret
+            && let Some(mut process) = OwnProcess::greet(&self.target.url).await?
+        {
             return Ok((None, process.who(&caller.cluster, caller.raft_id, self.target.raft_id).await?));
         }
         let mut request = ProveRequest {

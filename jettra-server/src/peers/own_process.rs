@@ -33,11 +33,11 @@ pub struct OwnProcess {
 }
 
 impl OwnProcess {
-    /// Connects to the node at `url` and hears that it has no secret.
+    /// Connects to the node at `url` and hears that it has no secret; `None` where it has one by now.
     ///
     /// # Errors
-    /// Nobody is there, or not such a node, or not a process of this user.
-    pub async fn greet(url: &str) -> Result<Self, PeerError> {
+    /// Nobody is there, or no node, or not a process of this user.
+    pub async fn greet(url: &str) -> Result<Option<Self>, PeerError> {
         let unreachable = |why: String| PeerError::Unreachable { url: url.to_owned(), why };
         let parsed = url::Url::parse(url).map_err(|e| unreachable(e.to_string()))?;
         let stream = connect(&parsed).await?;
@@ -54,10 +54,7 @@ impl OwnProcess {
         // Nothing is told by this, and once it is answered the connection has an owner.
         let identity: IdentityAnswer = process.ask("/raft/rpc/identity", &asked, HANDSHAKE).await?;
         checked_nonce(url, &identity)?;
-        if identity.secret {
-            return Err(PeerError::Unproved(format!("{url} has got a cluster secret meanwhile: try again")));
-        }
-        Ok(process)
+        Ok((!identity.secret).then_some(process))
     }
 
     /// Who the node is.
