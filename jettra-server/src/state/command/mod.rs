@@ -233,6 +233,7 @@ impl Op {
             | Op::ClusterUpdateNode { .. }
             | Op::SetUser { .. }
             | Op::TokenRenew { .. }
+            | Op::TokenEnd { .. }
             | Op::ClusterEvent(_)
             | Op::DigestCheck
             | Op::SetSettings(_)
