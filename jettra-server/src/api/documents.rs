@@ -191,6 +191,7 @@ async fn get(app: &Arc<App>, request: Request) -> Result<Answer> {
     readable(&request.principal, &db)?;
     let index = request.ready_to_read(app).await?;
     let state = app.cluster.state()?;
+    let shown_body = app.cluster.laid_over(&db, &col)?.remove(id.as_str());
     let missing = Error::not_found(format!("there is no document {} in {db}/{col}", shown(id.as_str())));
     let found = if state.is_busy() {
         read(app, move |state| state.get(&db, &col, &id)).await?
@@ -198,7 +199,7 @@ async fn get(app: &Arc<App>, request: Request) -> Result<Answer> {
         state.get(&db, &col, &id).map_err(internal)?
     };
     let doc = found.ok_or(missing)?;
-    Ok(Answer::raw_json(doc.body).etag(doc.rev).index(index))
+    Ok(Answer::raw_json(shown_body.unwrap_or(doc.body)).etag(doc.rev).index(index))
 }
 
 async fn versions(app: &Arc<App>, request: Request) -> Result<Answer> {

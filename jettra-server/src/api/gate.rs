@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{self, insert};
 use super::request::{Query, Request, call};
-use super::{Access, App, Route, routes, rpc};
+use super::{Access, App, Route, federated, routes, rpc};
 use crate::auth::{Origin, Principal, Role, check_host_and_origin};
 use crate::error::{Error, Result};
 
@@ -97,7 +97,7 @@ async fn enter(
         }
         let ends = ends(&parts)?;
         let origin = Origin::of(ends.peer, &parts.headers);
-        if route.path.starts_with("/api") {
+        if route.path.starts_with("/api") || route.path.starts_with(federated::PREFIX) {
             check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
         }
         let principal = principal(&app, route.access, &parts.headers, &origin).await?;

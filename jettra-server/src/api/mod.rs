@@ -4,7 +4,7 @@
 //! - [`server`]: connections: accept, bound, shut down
 //! - `request`, `answer`: what comes in, parsed once; what goes out
 //! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
-//! - `cluster`, `health`, `databases`, `documents`, `queries`, `sessions`, `system`, `watch`: the areas
+//! - `cluster`, `federated`, `health`, `databases`, `documents`, `queries`, `sessions`, `system`, `watch`: the areas
 //! - `live`: what the management page watches
 //! - `ui`: the management page's files
 //! - `rpc`: calls from other nodes
@@ -14,6 +14,7 @@ mod answer;
 mod cluster;
 mod databases;
 mod documents;
+mod federated;
 mod gate;
 mod health;
 mod listener;
@@ -114,6 +115,7 @@ fn routes() -> impl Iterator<Item = &'static Route> {
         system::ROUTES,
         sessions::ROUTES,
         cluster::ROUTES,
+        federated::ROUTES,
         health::ROUTES,
         databases::ROUTES,
         documents::ROUTES,

@@ -52,6 +52,7 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
     request.ready_to_read(app).await?;
 
     let state = app.cluster.state()?;
+    let shown = app.cluster.laid_over(&db, &col)?;
     let scans = tokio::time::timeout(WAIT, app.scans.clone().acquire_owned()).await;
     let scan = scans
         .ok()
@@ -91,7 +92,7 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
                     if std::mem::replace(&mut comma, true) {
                         out.put_u8(b',');
                     }
-                    projection.write(&doc.body, &mut out);
+                    projection.write(shown.get(doc.id.as_str()).unwrap_or(&doc.body), &mut out);
                     if out.len() >= CHUNK && !send(Ok(out.split().freeze())) {
                         return;
                     }
