@@ -23,7 +23,7 @@ use self::password::Verifier;
 use self::token::Renewals;
 use crate::cluster::{Call, Cluster};
 use crate::error::{Error, Result};
-use crate::state::{Command, NewUser, Op, State};
+use crate::state::{By, Command, NewUser, Op, State};
 use jettra_client::wire::{ErrorCode, LoginAnswer};
 
 /// The administrator's name.
@@ -66,11 +66,26 @@ pub struct Principal {
     pub name: String,
     /// What the user may do.
     pub role: Role,
+    /// The revision of the user's last change, as this node knows it; 0 in protected mode.
+    pub rev: u64,
+    /// The token's id, where it was by a token.
+    pub token: Option<String>,
 }
 
 impl Principal {
+    /// Who has not been asked for anything: public routes act for nobody.
+    pub fn nobody() -> Self {
+        Principal { name: String::new(), role: Role::Reader, rev: 0, token: None }
+    }
+
     fn admin() -> Self {
-        Principal { name: ADMIN.to_owned(), role: Role::Admin }
+        Principal { name: ADMIN.to_owned(), role: Role::Admin, rev: 0, token: None }
+    }
+
+    /// The right by which they ask, to be looked at again where what they ask is done.
+    pub fn by(&self) -> Option<By> {
+        let by = By { user: self.name.clone(), rev: self.rev, token: self.token.clone() };
+        Some(by).filter(|by| !by.user.is_empty())
     }
 
     /// Refuses a role that is too low.
@@ -88,6 +103,15 @@ impl Principal {
             role.as_str()
         )))
     }
+}
+
+/// What a request is answered from: so much must be known of who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// What this node knows, however little: what is needed when the cluster is broken must not need the cluster.
+    ThisNode,
+    /// The cluster.
+    Cluster,
 }
 
 /// Checks credentials on one node.
@@ -134,18 +158,30 @@ impl Auth {
         Ok(())
     }
 
-    /// Who the request with this `Authorization` header acts for.
+    /// Who the request with this `Authorization` header acts for, which is answered from `basis`.
     ///
     /// # Errors
-    /// `unauthorized`, `forbidden` (protected mode), `busy` (too many wrong passwords).
-    pub async fn principal(self: &Arc<Self>, authorization: Option<&str>, origin: &Origin) -> Result<Principal> {
+    /// `unauthorized`, `forbidden` (protected mode), `busy` (too many wrong passwords), `no_leader` where the cluster
+    /// must be asked whether there is a password.
+    pub async fn principal(
+        self: &Arc<Self>,
+        authorization: Option<&str>,
+        origin: &Origin,
+        basis: Basis,
+    ) -> Result<Principal> {
         if self.is_protected_mode() {
             let is_member = self.cluster.identity().membership.is_some();
             match &self.configured {
-                Some(_) if is_member => self.wait_until_set().await?,
-                // Before it is a member, the node itself knows the password.
-                Some(password) => return self.verifier.verify_configured(authorization, password, origin.address),
+                Some(_) if is_member && basis == Basis::Cluster => self.wait_until_set().await?,
+                // Before it is a member, or with nobody to ask, the node itself knows the password.
+                Some(password) => {
+                    self.cluster.catch_up_if_led().await;
+                    if self.is_protected_mode() {
+                        return self.verifier.verify_configured(authorization, password, origin.address);
+                    }
+                }
                 // It may have been away when a password was set.
+                None if is_member && basis == Basis::ThisNode => self.cluster.catch_up_if_led().await,
                 None if is_member => {
                     let caught_up = self.cluster.catch_up_once(&Call::internal(Duration::from_secs(5))).await;
                     caught_up.map_err(|e| match e.code() {
@@ -183,7 +219,7 @@ impl Auth {
         self.verifier.verify(name, password, user.as_ref(), origin.address).await?;
         let role = user.as_ref().and_then(|u| Role::parse(&u.role));
         let role = role.ok_or_else(|| Error::forbidden(format!("user {name:?} has no role this version knows")))?;
-        Ok(Principal { name: name.to_owned(), role })
+        Ok(Principal { name: name.to_owned(), role, rev: user.map_or(0, |u| u.rev), token: None })
     }
 
     fn by_token(self: &Arc<Self>, text: &str) -> Result<Principal> {
@@ -194,7 +230,8 @@ impl Auth {
         let role = user.filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
         let role = role.ok_or_else(|| Error::unauthorized("the token has ended: log in again"))?;
         if valid.wants_renewal(now) && self.renewals.begin(&valid.id, now) {
-            let op = Op::TokenRenew { id: valid.id, user: valid.user.clone(), expires_ms: now + token::LIFE_MS };
+            let op =
+                Op::TokenRenew { id: valid.id.clone(), user: valid.user.clone(), expires_ms: now + token::LIFE_MS };
             let cluster = self.cluster.clone();
             tokio::spawn(async move {
                 let call = Call::internal(Duration::from_secs(10));
@@ -203,7 +240,7 @@ impl Auth {
                 }
             });
         }
-        Ok(Principal { name: valid.user, role })
+        Ok(Principal { name: valid.user, role, rev: valid.user_rev, token: Some(valid.id) })
     }
 
     /// `POST /api/login`.
