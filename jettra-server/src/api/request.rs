@@ -235,8 +235,11 @@ impl Request {
             .with("appliedIndex", consensus.applied_index()));
         }
         match self.query.get("consistency").unwrap_or("linearizable") {
-            "linearizable" => app.cluster.ready_to_read(&self.call, false).await,
-            "lease" => app.cluster.ready_to_read(&self.call, true).await,
+            consistency @ ("linearizable" | "lease") => {
+                app.cluster.ready_to_read(&self.call, consistency == "lease").await?;
+                // Who asks was looked at before this node had caught up.
+                app.cluster.check_right(self.call.by.as_ref())
+            }
             "local" => {
                 let Some(max) = self.query.parsed::<u64>("max_lag", "a number of entries")? else { return Ok(()) };
                 let picture = consensus.picture();
@@ -258,7 +261,7 @@ impl Request {
 ///
 /// # Errors
 /// `bad_request` for a malformed time limit.
-pub fn call(query: &Query, headers: &HeaderMap, principal: &str, default: Duration) -> Result<Call> {
+pub fn call(query: &Query, headers: &HeaderMap, principal: &Principal, default: Duration) -> Result<Call> {
     let limit = match query.get("timeout") {
         None => default,
         Some(text) => seconds(text).ok_or_else(|| {
@@ -267,7 +270,8 @@ pub fn call(query: &Query, headers: &HeaderMap, principal: &str, default: Durati
     };
     let never = headers.get("x-jettra-forward").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"never"));
     let forward = !never && query.get("forward") != Some("false");
-    Ok(Call { principal: principal.to_owned(), deadline: Instant::now() + limit.min(LONGEST), forward })
+    let deadline = Instant::now() + limit.min(LONGEST);
+    Ok(Call { principal: principal.name.clone(), by: principal.by(), deadline, forward })
 }
 
 fn seconds(text: &str) -> Option<Duration> {
