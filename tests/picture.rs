@@ -65,7 +65,7 @@ async fn shows_no_leader(node: &Node, dead: &[&Node]) {
         assert_ne!(view["state"], "LEADER", "{view}");
         assert_eq!((&view["failureTolerance"], &view["quorum"]), (&json!(0), &votes), "{view}");
         assert_eq!(who(&view["nodes"], "status", "INACTIVE"), ids, "{view}");
-        assert_eq!(who(&view["nodes"], "status", "ACTIVE"), [node.id.clone()], "{view}");
+        assert_eq!(who(&view["nodes"], "status", "ACTIVE"), [node.id.as_str()], "{view}");
         assert_eq!(who(&view["nodes"], "role", "LEADER"), [""; 0], "{view}");
     }
 
@@ -160,7 +160,7 @@ async fn two_of_three_die_and_the_one_that_is_left_says_so() {
             eventually(LIMIT, "there is a leader again, and one is silent", async || {
                 let view = cluster.nodes[place].try_get("/api/cluster").await?.success()?;
                 let silent = who(&view["nodes"], "status", "INACTIVE");
-                let well = silent == [third.clone()] && view["leaderId"].is_string() && view["failureTolerance"] == 0;
+                let well = silent == [third.as_str()] && view["leaderId"].is_string() && view["failureTolerance"] == 0;
                 if well { Ok(()) } else { Err(view.to_string()) }
             })
             .await;
@@ -234,7 +234,7 @@ async fn a_paused_voter_counts_everywhere() {
     for node in &cluster.nodes {
         eventually(LIMIT, "it is shown as paused", async || {
             let view = node.try_get("/api/cluster").await?.success()?;
-            if who(&view["nodes"], "status", "PAUSED") == [paused.clone()] { Ok(()) } else { Err(view.to_string()) }
+            if who(&view["nodes"], "status", "PAUSED") == [paused.as_str()] { Ok(()) } else { Err(view.to_string()) }
         })
         .await;
         let (view, told) = (node.get("/api/cluster").await.ok(), node.get("/api/federated").await.ok());
