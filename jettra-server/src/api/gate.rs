@@ -102,6 +102,7 @@ async fn enter(
         }
         let principal = principal(&app, route.access, &parts.headers, &origin).await?;
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+        route.check(&query, &parts.headers)?;
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
         let path = path.map_err(|_| Error::bad_request("the path is not UTF-8"))?.into_owned();
         let call = call(&query, &parts.headers, &principal.name, app.config.request_timeout)?;
@@ -112,7 +113,7 @@ async fn enter(
             _ => app.config.max_body_bytes,
         };
         let body = if limit == 0 { None } else { Some(read_body(&app, &parts.headers, body, limit).await?) };
-        let bytes = body.as_ref().map(|b| b.bytes.clone()).unwrap_or_default();
+        let bytes = body.as_ref().map(|b| without_mark(&b.bytes)).unwrap_or_default();
         let request =
             Request { method: parts.method, path, query, headers: parts.headers, body: bytes, principal, origin, call };
         (route.handler)(app.clone(), request).await
@@ -140,6 +141,11 @@ async fn principal(app: &App, access: Access, headers: &HeaderMap, origin: &Orig
     let principal = app.auth.principal(header, origin).await?;
     principal.require(role)?;
     Ok(principal)
+}
+
+/// A body without the mark of UTF-8 that some editors and programs put before a text.
+fn without_mark(body: &Bytes) -> Bytes {
+    if body.starts_with("\u{feff}".as_bytes()) { body.slice('\u{feff}'.len_utf8()..) } else { body.clone() }
 }
 
 /// A body and its share of what all bodies together may take, held until dropped.

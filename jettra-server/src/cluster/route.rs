@@ -11,7 +11,7 @@ use super::{Cluster, ClusterCall, ClusterRequest};
 use crate::error::{Error, Result};
 use crate::peers::{PeerError, Target};
 use crate::raft::{Committed, Consensus, Envelope, Member, NotLeader};
-use crate::state::{Command, stamp};
+use crate::state::{Command, Op, stamp};
 
 /// The principal of what nodes do by themselves. No user has this name.
 pub(super) const OWN: &str = "_node";
@@ -86,6 +86,7 @@ impl Cluster {
     /// # Errors
     /// `busy`, `no_leader`, `not_leader` (forwarding forbidden), `timeout` (outcome unknown).
     pub async fn write(self: &Arc<Self>, call: &Call, command: &Command) -> Result<Committed> {
+        self.understood_by_all(&command.op)?;
         let unstamped = command.encode_unstamped();
         let own = call.principal == OWN;
         let node = self.clone();
@@ -104,6 +105,25 @@ impl Cluster {
             Reached::There(Forwarded::Committed(committed)) => Ok(committed),
             Reached::There(_) => Err(wrong_answer()),
         }
+    }
+
+    /// Refuses what a member of the cluster's feature level could not read. The level only rises, so it may be asked of
+    /// this node's state.
+    fn understood_by_all(&self, op: &Op) -> Result<()> {
+        let needed = op.feature_level();
+        if needed == 1 {
+            return Ok(());
+        }
+        let level = self.state()?.feature_level();
+        if needed <= level {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "this needs feature level {needed} and the cluster is at {level}: once all members run a version that supports \
+             it, raise it: curl -X POST {}/api/cluster/upgrade",
+            self.url()
+        ))
+        .with("featureLevel", level))
     }
 
     /// Refuses clients' writes while the disk is nearly full; the cluster's own go on.

@@ -318,8 +318,12 @@ fn the_members_follow_the_membership_and_the_leaders_commands() {
 #[test]
 fn users_tokens_and_the_clusters_identity_are_in_no_answer() {
     let mut replica = Replica::new();
-    let init =
-        |id: &str| Op::ClusterInit { cluster_id: id.into(), token_key: vec![7; 32], settings: Settings::default() };
+    let init = |id: &str| Op::ClusterInit {
+        cluster_id: id.into(),
+        token_key: vec![7; 32],
+        settings: Settings::default(),
+        feature_level: 1,
+    };
     assert_eq!(replica.run(init("c1")), Ok(Answer::Done { changed: true }));
     assert_eq!(replica.run(init("c1")), Ok(Answer::Done { changed: false }));
     assert_eq!(replica.run(init("c2")).unwrap_err().code(), ErrorCode::Conflict);
