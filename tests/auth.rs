@@ -412,7 +412,7 @@ async fn hashes_and_keys_are_in_no_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_missed_the_password_lets_nobody_in_before_it_knows() {
+async fn a_node_that_missed_the_password_lets_nobody_write_before_it_knows() {
     let mut cluster = Cluster::start(3).await;
     let away = cluster.followers().await[0];
     cluster.nodes[away].post("/api/doc?db=shop&col=users", r#"{"_id":"ada"}"#).await.ok();
@@ -429,17 +429,52 @@ async fn a_node_that_missed_the_password_lets_nobody_in_before_it_knows() {
     }
     cluster.nodes[away].start().await;
     let node = &cluster.nodes[away];
-    let read = ask(node, "GET", "/api/doc?db=shop&col=users&id=ada&consistency=local", None).await;
+    let refused = [
+        ask(node, "GET", "/api/doc?db=shop&col=users&id=ada", None).await,
+        ask(node, "DELETE", "/api/doc?db=shop&col=users&id=ada&timeout=1", None).await,
+        node.send(node.anonymous("POST", "/api/change-password").body(r#"{"newPassword":"another one"}"#)).await,
+    ];
     for place in &there {
         cluster.nodes[*place].resume();
     }
-    assert!(matches!(read.status, 401 | 503), "{}", read.shown());
+    for answer in refused {
+        assert!(matches!(answer.status, 401 | 503), "{}", answer.shown());
+    }
     eventually(20 * SECOND, "it knows", async || {
         let answer = ask(node, "GET", "/api/dbs", None).await;
         if answer.status == 401 { Ok(()) } else { Err(answer.shown()) }
     })
     .await;
     ask(node, "GET", "/api/dbs", Some(&basic("admin", PASSWORD))).await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_three_that_is_left_answers_from_what_it_knows() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.nodes[0].post("/api/doc?db=shop&col=users", r#"{"_id":"ada"}"#).await.ok();
+    cluster.settled().await;
+    // It ends in order, so that all it has is in its state and not only in its log.
+    for node in cluster.nodes.iter_mut().rev() {
+        node.stop_gracefully().await;
+    }
+    cluster.nodes[2].start().await;
+    let node = &cluster.nodes[2];
+    // Nobody is there to be asked whether there is a password, and nobody is waited for.
+    let asked = std::time::Instant::now();
+    let seen = node.get("/api/doc?db=shop&col=users&id=ada&consistency=local").await.ok();
+    assert_eq!(seen["_id"], "ada");
+    assert_eq!(node.get("/api/dbs?consistency=local").await.ok()[0]["name"], "_system");
+    let view = node.get("/api/cluster").await.ok();
+    assert_eq!(view["nodes"].as_array().unwrap().len(), 3, "{view}");
+    assert_eq!(node.get("/api/federated/config").await.ok()["federatedServers"].as_array().unwrap().len(), 3);
+    assert_eq!(node.get("/api/cluster/doctor").await.ok()["healthy"], false);
+    assert!(!node.get("/api/cluster/events").await.ok().as_array().unwrap().is_empty());
+    node.get("/api/config").await.ok();
+    assert!(asked.elapsed() < 5 * SECOND, "it took {:?}", asked.elapsed());
+    // What needs a majority says so.
+    node.get("/api/doc?db=shop&col=users&id=ada&timeout=1").await.error("no_leader");
+    node.post("/api/doc?db=shop&col=users&timeout=1", r#"{"_id":"bob"}"#).await.error("no_leader");
+    node.get("/api/cluster/events?consistency=linearizable&timeout=1").await.error("no_leader");
 }
 
 /// A node that begins a cluster and one that waits, each with its own secret or none.

@@ -201,6 +201,7 @@ async fn a_new_node_and_one_that_was_away_are_brought_up_by_snapshot() {
     purged_beyond(&cluster.nodes[0], missed + 1_100).await;
     cluster.nodes[1].start().await;
     all_alike(&cluster).await;
+    common::assert_private(&cluster.nodes[1].dir().join("data"));
     assert!(snapshots(&cluster.nodes[1]) > before, "it came another way: {}", cluster.nodes[1].log_tail(20));
 
     // What was installed outlives the process, on every node at once.

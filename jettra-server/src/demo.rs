@@ -17,6 +17,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use crate::cli::DemoArgs;
+use crate::output;
 use crate::signals::Signals;
 use registration::MemberInfo;
 use site::{NodeSite, Site};
@@ -57,7 +58,7 @@ pub async fn run(args: DemoArgs) -> u8 {
     match start_and_watch(args).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("jettra-server demo: {error}");
+            output::complain(format_args!("jettra-server demo: {error}"));
             match error {
                 DemoError::Refused(_) => 2,
                 DemoError::Failed(_) => 1,
@@ -84,7 +85,7 @@ async fn start_and_watch(args: DemoArgs) -> Result<u8, DemoError> {
     };
     let outcome = match up {
         Ok(members) => {
-            println!("{}", welcome(&site, &members));
+            crate::say!("{}", welcome(&site, &members));
             Ok(watch(&mut nodes, &mut signals).await)
         }
         Err(error) => Err(error),
@@ -138,7 +139,7 @@ async fn watch(nodes: &mut Vec<RunningNode>, signals: &mut Signals) -> u8 {
     while !nodes.is_empty() {
         let (place, status) = tokio::select! {
             signal = signals.next() => {
-                eprintln!("{signal}: stopping {} nodes; once more stops them at once", nodes.len());
+                output::complain(format_args!("{signal}: stopping {} nodes; once more stops them at once", nodes.len()));
                 return 0;
             }
             ended = first_to_end(nodes) => ended,
@@ -146,13 +147,19 @@ async fn watch(nodes: &mut Vec<RunningNode>, signals: &mut Signals) -> u8 {
         let RunningNode { site, .. } = nodes.remove(place);
         let left = format!("{} of {started} nodes are left", nodes.len());
         if status.success() {
-            eprintln!("{} ({}) has stopped; {left}", site.id, site.url);
+            output::complain(format_args!("{} ({}) has stopped; {left}", site.id, site.url));
         } else {
             code = 1;
-            eprintln!("{} ({}) has died ({status}), see {}; {left}", site.id, site.url, site.log_path().display());
+            let log = site.log_path();
+            output::complain(format_args!(
+                "{} ({}) has died ({status}), see {}; {left}",
+                site.id,
+                site.url,
+                log.display()
+            ));
         }
     }
-    eprintln!("no node is left: the demo ends");
+    output::complain("no node is left: the demo ends");
     code
 }
 
@@ -178,7 +185,7 @@ async fn stop(mut nodes: Vec<RunningNode>, signals: &mut Signals) {
     if !in_time {
         for node in &mut nodes {
             if let Err(error) = node.child.kill().await {
-                eprintln!("cannot end {}: {error}", node.site.id);
+                output::complain(format_args!("cannot end {}: {error}", node.site.id));
             }
         }
     }

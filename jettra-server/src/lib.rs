@@ -9,6 +9,7 @@
 //! - [`clock`], [`random`], [`files`], [`sealed`]: where time and randomness enter; small files that survive a crash,
 //!   and that say when they are damaged
 //! - [`mend`]: what a person is told to do about damage
+//! - [`private`]: what a node keeps is closed to other users of the machine
 //! - [`storage`]: bytes: ordered keys, atomic batches, scans, durable points
 //! - [`state`]: documents: the deterministic state machine; command in, outcome out
 //! - [`query`]: what a query picks of the documents
@@ -19,12 +20,14 @@
 //! - [`auth`]: who asks, and what they may do
 //! - [`api`]: HTTP, one file an area, thin
 //! - [`config`]: what a node is told at its start, from file, environment and flags
-//! - [`telemetry`], [`seldom`], [`signals`]: log lines, and those that strangers cause; what asks the program to stop
+//! - [`output`], [`telemetry`], [`seldom`], [`signals`]: standard output and error; log lines, and those that strangers cause; what asks the program to stop
 //! - [`node`]: opens storage, joins or begins a cluster, serves, stops
 //! - [`data_dir`], [`repair`], [`recover`]: data directories that no node runs on: what is damaged, and how a cluster
 //!   that has lost its majority goes on
 //! - [`cli`], [`demo`]: the command line; a cluster on one machine to try things out
 //! - [`program`]: the program from its arguments to its exit code
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod api;
 pub mod auth;
@@ -40,7 +43,9 @@ pub mod files;
 pub mod machine;
 pub mod mend;
 pub mod node;
+pub mod output;
 pub mod peers;
+pub mod private;
 pub mod program;
 pub mod query;
 pub mod raft;

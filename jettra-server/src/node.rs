@@ -195,7 +195,7 @@ fn lock(dir: &Path) -> Result<File, String> {
     let unusable = |e: std::io::Error| {
         format!("the data directory {} cannot be written: {e}: choose another with --data-dir", dir.display())
     };
-    std::fs::create_dir_all(dir).map_err(unusable)?;
+    crate::private::directory(dir)?;
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

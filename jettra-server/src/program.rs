@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::cli::{Cli, RunArgs, Task};
 use crate::config::{Config, ConfigError, Loaded};
 use crate::signals::Signals;
-use crate::{demo, node, recover, repair, telemetry};
+use crate::{demo, node, output, private, recover, repair, telemetry};
 use clap::Parser;
 use tokio::sync::oneshot;
 
@@ -16,14 +16,19 @@ use tokio::sync::oneshot;
 /// promised, with room for the exit itself.
 const GRACE: Duration = Duration::from_millis(4_700);
 
+/// How long the end waits for standard error to take the last lines.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
 /// The exit code of programs that an interrupt ended: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
 /// Runs the program with this process's arguments; it ends the process itself.
 pub fn main() -> ExitCode {
+    private::from_now_on();
+    output::tell_of_panics();
     // Huge pages make 34 MiB more of an idle node and nothing faster.
     if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
-        eprintln!("jettra-server: warning: huge pages stay on: {error}");
+        output::complain(format_args!("jettra-server: warning: huge pages stay on: {error}"));
     }
     let code = match Cli::parse().into_task() {
         Task::Run(args) => run(args),
@@ -32,7 +37,7 @@ pub fn main() -> ExitCode {
         Task::Recover(args) => recover::run(&args),
     };
     // Not a return: that would wait for threads that still block, such as one reading standard input.
-    std::process::exit(code.into())
+    exit_now(code)
 }
 
 fn run(args: RunArgs) -> u8 {
@@ -41,9 +46,15 @@ fn run(args: RunArgs) -> u8 {
         Err(error) => return refuse(&error),
     };
     if args.print_config {
-        loaded.warnings.iter().for_each(|warning| eprintln!("jettra-server: warning: {warning}"));
-        println!("{}", loaded.config.masked_json_pretty());
-        return 0;
+        let complain = |text: &String| output::complain(format_args!("jettra-server: warning: {text}"));
+        loaded.warnings.iter().for_each(complain);
+        return match output::print(loaded.config.masked_json_pretty()) {
+            Ok(()) => 0,
+            Err(error) => {
+                output::complain(format_args!("jettra-server: the configuration could not be written: {error}"));
+                1
+            }
+        };
     }
     let Loaded { config, warnings, file, .. } = loaded;
     if let Err(error) = telemetry::start(config.log_format, &config.log_level) {
@@ -94,6 +105,7 @@ async fn serve(config: Config, exit_with_stdin: bool) -> u8 {
 /// Ends the process without dropping the node, whose stores would take their time over it. A store
 /// that is not closed is opened again as after a crash.
 fn exit_now(code: u8) -> ! {
+    output::flush(LAST_LINES);
     std::process::exit(code.into())
 }
 
@@ -101,14 +113,14 @@ fn exit_code(outcome: Result<(), node::StartError>) -> u8 {
     match outcome {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("jettra-server: {error}");
+            output::complain(format_args!("jettra-server: {error}"));
             error.exit_code()
         }
     }
 }
 
 fn refuse(error: &dyn std::fmt::Display) -> u8 {
-    eprintln!("jettra-server: {error}");
+    output::complain(format_args!("jettra-server: {error}"));
     2
 }
 

@@ -71,11 +71,13 @@ impl Report {
 /// Checks the directory, mends what can be, prints what it found. Returns the program's exit code: 0 when the node can
 /// be started, 1 when something is left to do, 2 when the directory cannot be looked at.
 pub fn run(args: &RepairArgs) -> u8 {
-    let checked = DataDir::take(&args.data_dir).and_then(|dir| check(&dir, args.refetch));
+    let taken = DataDir::take(&args.data_dir);
+    let closed = taken.and_then(|dir| crate::private::directory(dir.path()).map(|()| dir));
+    let checked = closed.and_then(|dir| check(&dir, args.refetch));
     let report = match checked {
         Ok(report) => report,
         Err(why) => {
-            eprintln!("jettra-server: {why}");
+            crate::output::complain(format_args!("jettra-server: {why}"));
             return 2;
         }
     };
@@ -84,13 +86,13 @@ pub fn run(args: &RepairArgs) -> u8 {
     for Row { what, found, done } in &report.rows {
         table.add_row([what.as_str(), found.as_str(), done]);
     }
-    println!("{table}");
+    crate::say!("{table}");
     if report.left.is_empty() {
-        println!("the node can be started");
+        crate::say!("the node can be started");
         return 0;
     }
     for left in &report.left {
-        println!("{left}");
+        crate::say!("{left}");
     }
     1
 }
@@ -333,6 +335,6 @@ fn set_aside(report: &mut Report, dir: &DataDir, first: Option<u64>, who: &Who) 
     if let Some(row) = report.rows.last_mut() {
         row.done = "set aside";
     }
-    println!("the state that was there is {} now; at its next start the node {source}", aside.display());
+    crate::say!("the state that was there is {} now; at its next start the node {source}", aside.display());
     Ok(())
 }

@@ -26,6 +26,18 @@ pub use node::{Node, free_ports, member_config, run_to_end, signal};
 pub use wait::{SECOND, eventually};
 pub use writers::{Acknowledged, Writers};
 
+/// Fails unless `path` and all below it is closed to all users but its own.
+pub fn assert_private(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::symlink_metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{} is open to others: {mode:o}", path.display());
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            assert_private(&entry.unwrap().path());
+        }
+    }
+}
+
 /// Runs the real `curl` with these arguments, quietly, and gives what it prints.
 pub async fn curl(arguments: &[&str]) -> String {
     let output = tokio::process::Command::new("curl").args(["-sS", "--max-time", "60"]).args(arguments).output().await;

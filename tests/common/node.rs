@@ -134,10 +134,16 @@ impl Node {
 
     /// Starts the process without waiting for anything.
     pub fn launch(&mut self) {
+        let stderr = self.open_log().into();
+        self.launch_with_stderr(stderr);
+    }
+
+    /// The same with another standard error than its log.
+    pub fn launch_with_stderr(&mut self, stderr: Stdio) {
         assert!(self.process.is_none(), "{} runs already", self.id);
         let mut command = command(self.program.clone().unwrap_or_else(program), &self.dir);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.arg("--exit-with-stdin").stdin(Stdio::piped()).stdout(self.open_log()).stderr(self.open_log());
+        command.arg("--exit-with-stdin").stdin(Stdio::piped()).stdout(self.open_log()).stderr(stderr);
         self.process = Some(command.spawn().unwrap());
     }
 

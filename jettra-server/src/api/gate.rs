@@ -18,8 +18,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{self, insert};
 use super::request::{Query, Request, call};
-use super::{Access, App, Route, routes, rpc};
-use crate::auth::{Origin, Principal, Role, check_host_and_origin};
+use super::{Access, App, Route, health, routes, rpc};
+use crate::auth::{Basis, Origin, Principal, Role, check_host_and_origin};
 use crate::error::{Error, Result};
 
 /// The two ends of a request's connection.
@@ -100,8 +100,10 @@ async fn enter(
         if route.path.starts_with("/api") {
             check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
         }
-        let principal = principal(&app, route.access, &parts.headers, &origin).await?;
-        let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let basis = query.as_ref().map_or(Basis::Cluster, |query| basis(route, query));
+        let principal = principal(&app, route.access, &parts.headers, &origin, basis).await?;
+        let query = query?;
         route.check(&query, &parts.headers)?;
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
         let path = path.map_err(|_| Error::bad_request("the path is not UTF-8"))?.into_owned();
@@ -128,7 +130,17 @@ pub(super) fn ends(parts: &Parts) -> Result<Ends> {
     parts.extensions.get::<Ends>().copied().ok_or_else(|| Error::internal("a request without a connection"))
 }
 
-async fn principal(app: &App, access: Access, headers: &HeaderMap, origin: &Origin) -> Result<Principal> {
+/// What the request is answered from, as its handler will see it.
+fn basis(route: &Route, query: &Query) -> Basis {
+    let is_own = route.method == Method::GET
+        && match query.get("consistency") {
+            Some(consistency) => consistency == "local",
+            None => !route.parameters.contains(&"consistency?") || route.path == health::EVENTS,
+        };
+    if is_own { Basis::ThisNode } else { Basis::Cluster }
+}
+
+async fn principal(app: &App, access: Access, headers: &HeaderMap, origin: &Origin, basis: Basis) -> Result<Principal> {
     let anybody = || Principal { name: String::new(), role: Role::Reader };
     let role = match access {
         Access::Public => return Ok(anybody()),
@@ -138,7 +150,7 @@ async fn principal(app: &App, access: Access, headers: &HeaderMap, origin: &Orig
     };
     let header = headers.get(AUTHORIZATION).map(|v| v.to_str());
     let header = header.transpose().map_err(|_| Error::unauthorized("the Authorization header is not readable"))?;
-    let principal = app.auth.principal(header, origin).await?;
+    let principal = app.auth.principal(header, origin, basis).await?;
     principal.require(role)?;
     Ok(principal)
 }

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::state::names::shown;
 use crate::storage::Order;
 
+/// The journal: a node answers with its own, unless told otherwise.
+pub(super) const EVENTS: &str = "/api/cluster/events";
+
 pub(super) const ROUTES: &[Route] = &[
     route!(GET "/api/cluster/doctor", Access::Role(Role::Reader), Plain, [], "what is wrong with the cluster, in sentences, with the next step", doctor),
     route!(GET "/api/cluster/events", Access::Role(Role::Reader), Read, ["limit?", "offset?", "order?", "after?"], "the journal, oldest first; order=desc: newest first; after: only revisions above it", events),

@@ -7,15 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
 use jettra_client::wire::{ClusterView, Diagnosis};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::request::Request;
+use super::stream::{Lost, Writer};
 use super::{Access, App, Route, route};
 use crate::auth::Role;
 use crate::cluster::{Cluster, EventQuery, Stop};
@@ -185,7 +185,7 @@ async fn stream(app: &Arc<App>, request: Request) -> Result<Answer> {
     let room = app.live.room.clone().try_acquire_owned();
     let room =
         room.map_err(|_| Error::busy("too many pages watch this node already: close some, or open another node's"))?;
-    let (out, pieces) = mpsc::channel(1);
+    let (out, body) = Writer::with_room(IDLE, 1);
     let reader = Reader {
         user: request.principal.name,
         app: app.clone(),
@@ -193,15 +193,11 @@ async fn stream(app: &Arc<App>, request: Request) -> Result<Answer> {
         samples: app.cluster.samples.subscribe(),
         doctor: app.live.doctor.subscribe(),
         journal: app.live.journal.subscribe(),
-        out,
         _room: room,
     };
     app.live.arrivals.send_modify(|n| *n += 1);
-    tokio::spawn(reader.run());
-    let pieces = futures_util::stream::unfold(pieces, |mut pieces: mpsc::Receiver<Bytes>| async move {
-        Some((Ok::<_, std::io::Error>(pieces.recv().await?), pieces))
-    });
-    Ok(Answer::events(Body::from_stream(pieces)).header("cache-control", "no-cache"))
+    tokio::spawn(reader.run(out));
+    Ok(Answer::events(body).header("cache-control", "no-cache"))
 }
 
 /// One client's stream, at work.
@@ -212,69 +208,65 @@ struct Reader {
     samples: watch::Receiver<u64>,
     doctor: watch::Receiver<Bytes>,
     journal: watch::Receiver<Arc<Vec<(u64, Bytes)>>>,
-    out: mpsc::Sender<Bytes>,
     _room: OwnedSemaphorePermit,
 }
 
-/// The stream ends; the client learns why when it asks again.
-struct End;
-
 impl Reader {
-    async fn run(mut self) {
+    /// Tells until the stream ends; the client learns why when it asks again.
+    async fn run(mut self, out: Writer) {
         let mut stop = self.app.cluster.stopped();
-        let out = self.out.clone();
-        tokio::select! {
-            End = self.tell_everything() => {}
+        let told = tokio::select! {
+            told = self.tell_everything(&out) => told,
             // The sender goes with the node.
-            _ = stop.wait_for(|stop| *stop != Stop::Running) => {}
-            () = out.closed() => {}
+            _ = stop.wait_for(|stop| *stop != Stop::Running) => Ok(()),
+            () = out.lost() => Err(Lost),
+        };
+        if told.is_ok() && out.end().await.is_err() {
+            tracing::debug!("a reader of the cluster's stream has gone before its end");
         }
     }
 
-    async fn tell_everything(&mut self) -> End {
+    /// Tells as long as the user may read.
+    async fn tell_everything(&mut self, out: &Writer) -> std::result::Result<(), Lost> {
         let rights = self.rights();
         let samples = self.app.cluster.samples.after(0);
         let mut sampled = samples.last().map_or(0, |sample| sample.time);
-        if self.put(event("samples", &samples)).await.is_err() {
-            return End;
-        }
+        out.put(event("samples", &samples)).await?;
         self.cluster.mark_changed();
         self.doctor.mark_changed();
         self.journal.mark_changed();
         let mut journalled = 0;
         let mut check = tokio::time::interval(RIGHTS);
         loop {
-            let told = tokio::select! {
+            tokio::select! {
                 Ok(()) = self.cluster.changed() => {
                     let picture = self.cluster.borrow_and_update().clone();
-                    if picture.is_empty() { Ok(()) } else { self.put(picture).await }
+                    if !picture.is_empty() {
+                        out.put(picture).await?;
+                    }
                 }
                 Ok(()) = self.samples.changed() => {
-                    let mut told = Ok(());
                     for sample in self.app.cluster.samples.after(sampled) {
                         sampled = sample.time;
-                        told = self.put(event("sample", &sample)).await;
-                        if told.is_err() {
-                            break;
-                        }
+                        out.put(event("sample", &sample)).await?;
                     }
-                    told
                 }
                 Ok(()) = self.doctor.changed() => {
                     let diagnosis = self.doctor.borrow_and_update().clone();
-                    if diagnosis.is_empty() { Ok(()) } else { self.put(diagnosis).await }
+                    if !diagnosis.is_empty() {
+                        out.put(diagnosis).await?;
+                    }
                 }
                 Ok(()) = self.journal.changed() => {
                     let journal = self.journal.borrow_and_update().clone();
                     let fresh: Vec<_> = journal.iter().filter(|(rev, _)| *rev > journalled).map(|(_, text)| text).collect();
                     journalled = journal.last().map_or(journalled, |(rev, _)| *rev);
-                    if fresh.is_empty() { Ok(()) } else { self.put(events(&fresh)).await }
+                    if !fresh.is_empty() {
+                        out.put(events(&fresh)).await?;
+                    }
                 }
-                _ = check.tick() => if self.rights() == rights { Ok(()) } else { Err(End) },
-                else => Err(End),
-            };
-            if told.is_err() {
-                return End;
+                _ = check.tick() => if self.rights() != rights { return Ok(()) },
+                else => return Ok(()),
             }
         }
     }
@@ -282,13 +274,6 @@ impl Reader {
     /// The revision of the user's last change: a new password, another role or a first administrator end the stream.
     fn rights(&self) -> Option<u64> {
         self.app.cluster.running()?.state().user(&self.user).map(|user| user.rev)
-    }
-
-    async fn put(&self, text: Bytes) -> std::result::Result<(), End> {
-        match tokio::time::timeout(IDLE, self.out.send(text)).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(End),
-        }
     }
 }
 

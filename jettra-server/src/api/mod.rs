@@ -3,6 +3,7 @@
 //! - `listener`: the port, on every address that `Host` means
 //! - [`server`]: connections: accept, bound, shut down
 //! - `request`, `answer`: what comes in, parsed once; what goes out
+//! - `stream`: answers that are written while they are sent
 //! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
 //! - `cluster`, `health`, `databases`, `documents`, `queries`, `sessions`, `system`, `watch`: the areas
 //! - `live`: what the management page watches
@@ -24,6 +25,7 @@ mod request;
 mod rpc;
 pub mod server;
 mod sessions;
+mod stream;
 mod system;
 mod ui;
 mod watch;

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::BufMut;
 use jettra_client::wire::CountAnswer;
-use tokio::sync::mpsc;
 
 use super::answer::Answer;
 use super::documents::readable;
 use super::request::Request;
+use super::stream::{Limits, written};
 use super::{Access, App, Route, route};
 use crate::auth::Role;
 use crate::error::{Error, Result};
@@ -23,13 +22,9 @@ pub(super) const ROUTES: &[Route] = &[
 
 /// Documents that a query returns unless it says otherwise.
 const LIMIT: i64 = 100;
-/// Bytes of an answer written before they are sent on.
-const CHUNK: usize = 64 << 10;
-/// A client that takes nothing for so long is cut off, since its view holds back what may be deleted.
-const IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 /// How long a query waits for its turn.
-const WAIT: std::time::Duration = std::time::Duration::from_secs(2);
-/// A query that takes longer is broken off, for the same reason.
+const TURN: std::time::Duration = std::time::Duration::from_secs(2);
+/// A query that takes longer is broken off, since its view holds back what may be deleted.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(600);
 
 async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
@@ -43,66 +38,32 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
     request.ready_to_read(app).await?;
 
     let state = app.cluster.state()?;
-    let scans = tokio::time::timeout(WAIT, app.scans.clone().acquire_owned()).await;
-    let scan = scans
-        .ok()
-        .and_then(Result::ok)
-        .ok_or_else(|| Error::busy("too many queries are being answered: try again in a moment"))?;
-    let ends = std::time::Instant::now() + LONGEST;
-    let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(4);
-    let (first_tx, first_rx) = tokio::sync::oneshot::channel();
-    tokio::task::spawn_blocking(move || {
-        let _scan = scan;
+    let limits = Limits { turn: TURN, idle: app.config.send_timeout, total: LONGEST };
+    let (index, body) = written(&app.scans, limits, move |out| {
         let pin = state.pin();
-        // The caller may be gone; then the scan finds nobody to send to.
-        first_tx.send(pin.index()).ok();
-        let runtime = tokio::runtime::Handle::current();
-        let send = |piece: std::io::Result<Bytes>| {
-            let sent = runtime.block_on(async { tokio::time::timeout(IDLE, sender.send(piece)).await });
-            matches!(sent, Ok(Ok(())))
-        };
-        let mut out = BytesMut::with_capacity(CHUNK + 4096);
-        out.put_u8(b'[');
+        out.begin(pin.index());
+        out.write(|text| text.put_u8(b'['))?;
         let mut comma = false;
-        let mut passed = 0;
-        for doc in state.scan(&db, &col, after.as_ref(), &pin).take(offset.saturating_add(limit)) {
-            if passed % 1024 == 0 {
-                if sender.is_closed() {
-                    return;
-                }
-                if std::time::Instant::now() > ends {
-                    send(Err(std::io::Error::other("the query took too long")));
-                    return;
-                }
+        for (place, document) in
+            state.scan(&db, &col, after.as_ref(), &pin).take(offset.saturating_add(limit)).enumerate()
+        {
+            out.step()?;
+            let document = document?;
+            if place < offset {
+                continue;
             }
-            passed += 1;
-            match doc {
-                Ok(_) if passed <= offset => {}
-                Ok(doc) => {
-                    if std::mem::replace(&mut comma, true) {
-                        out.put_u8(b',');
-                    }
-                    projection.write(&doc.body, &mut out);
-                    if out.len() >= CHUNK && !send(Ok(out.split().freeze())) {
-                        return;
-                    }
+            let comma = std::mem::replace(&mut comma, true);
+            out.write(|text| {
+                if comma {
+                    text.put_u8(b',');
                 }
-                Err(e) => {
-                    // Half an array is no JSON: the client sees the connection break, never a short answer.
-                    tracing::error!(error = %e, "a query broke off");
-                    send(Err(std::io::Error::other(e.to_string())));
-                    return;
-                }
-            }
+                projection.write(&document.body, text);
+            })?;
         }
-        out.put_u8(b']');
-        send(Ok(out.freeze()));
-    });
-    let index = first_rx.await.map_err(|e| Error::internal(e.to_string()))?;
-    let pieces = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|piece| (piece, receiver))
-    });
-    let answer = Answer::stream(Body::from_stream(pieces));
+        out.write(|text| text.put_u8(b']'))
+    })
+    .await?;
+    let answer = Answer::stream(body);
     Ok(match index {
         Some(index) => answer.index(index),
         None => answer,

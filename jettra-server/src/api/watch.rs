@@ -16,7 +16,6 @@ mod outbox;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
 use jettra_client::wire::{ChangeData, ChangeOp, CollectionPath, CompactedData, ErrorCode, Position, ProgressData};
 use serde::Serialize;
@@ -29,7 +28,7 @@ use self::outbox::Outbox;
 use super::answer::Answer;
 use super::documents::readable;
 use super::request::Request;
-use super::{Access, App, Route, route};
+use super::{Access, App, Route, route, stream};
 use crate::auth::Role;
 use crate::cluster::{Cluster, Stop};
 use crate::error::{Error, Result};
@@ -116,9 +115,9 @@ async fn watch(app: &Arc<App>, request: Request) -> Result<Answer> {
     };
     tokio::spawn(watcher.run());
     let pieces = futures_util::stream::unfold(outbox::Reader::new(outbox), |reader| async move {
-        Some((Ok::<_, std::io::Error>(reader.take().await?), reader))
+        Some((reader.take().await, reader))
     });
-    Ok(Answer::events(Body::from_stream(pieces)).index(index).header("cache-control", "no-cache"))
+    Ok(Answer::events(stream::body(pieces)).index(index).header("cache-control", "no-cache"))
 }
 
 /// The position after which the client wants to know everything, and where it said so.
@@ -176,6 +175,18 @@ enum End {
     /// The node stops, was removed or failed; the client went away, or may no longer watch. The client learns more
     /// when it asks again.
     Closed,
+    /// The changes could not be read.
+    Broken,
+}
+
+/// Breaks the events off once their watcher is gone, unless they have ended: also where it panicked.
+struct Ending(Arc<Outbox>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.break_off();
+        metrics::gauge!("jettra_watchers").decrement(1.0);
+    }
 }
 
 impl From<Error> for End {
@@ -187,6 +198,7 @@ impl From<Error> for End {
 impl Watcher {
     async fn run(mut self) {
         metrics::gauge!("jettra_watchers").increment(1.0);
+        let _ending = Ending(self.outbox.clone());
         let (outbox, memory) = (self.outbox.clone(), self.memory.clone());
         let mut stop = self.cluster.stopped();
         let end = tokio::select! {
@@ -207,8 +219,8 @@ impl Watcher {
             }
             End::Compacted { oldest } => outbox.end(event("compacted", None, &CompactedData { oldest })),
             End::Closed => outbox.end(Bytes::new()),
+            End::Broken => outbox.break_off(),
         }
-        metrics::gauge!("jettra_watchers").decrement(1.0);
     }
 
     async fn tell_everything(&mut self) -> End {
@@ -262,7 +274,7 @@ impl Watcher {
                 Ok(Step::Compacted { oldest }) => return Err(End::Compacted { oldest }),
                 Err(e) => {
                     tracing::error!(error = e, "a watch broke off");
-                    return Err(End::Closed);
+                    return Err(End::Broken);
                 }
             }
         }

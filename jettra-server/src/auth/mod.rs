@@ -90,6 +90,15 @@ impl Principal {
     }
 }
 
+/// What a request is answered from: so much must be known of who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// What this node knows, however little: what is needed when the cluster is broken must not need the cluster.
+    ThisNode,
+    /// The cluster.
+    Cluster,
+}
+
 /// Checks credentials on one node.
 pub struct Auth {
     cluster: Arc<Cluster>,
@@ -134,18 +143,30 @@ impl Auth {
         Ok(())
     }
 
-    /// Who the request with this `Authorization` header acts for.
+    /// Who the request with this `Authorization` header acts for, which is answered from `basis`.
     ///
     /// # Errors
-    /// `unauthorized`, `forbidden` (protected mode), `busy` (too many wrong passwords).
-    pub async fn principal(self: &Arc<Self>, authorization: Option<&str>, origin: &Origin) -> Result<Principal> {
+    /// `unauthorized`, `forbidden` (protected mode), `busy` (too many wrong passwords), `no_leader` where the cluster
+    /// must be asked whether there is a password.
+    pub async fn principal(
+        self: &Arc<Self>,
+        authorization: Option<&str>,
+        origin: &Origin,
+        basis: Basis,
+    ) -> Result<Principal> {
         if self.is_protected_mode() {
             let is_member = self.cluster.identity().membership.is_some();
             match &self.configured {
-                Some(_) if is_member => self.wait_until_set().await?,
-                // Before it is a member, the node itself knows the password.
-                Some(password) => return self.verifier.verify_configured(authorization, password, origin.address),
+                Some(_) if is_member && basis == Basis::Cluster => self.wait_until_set().await?,
+                // Before it is a member, or with nobody to ask, the node itself knows the password.
+                Some(password) => {
+                    self.cluster.catch_up_if_led().await;
+                    if self.is_protected_mode() {
+                        return self.verifier.verify_configured(authorization, password, origin.address);
+                    }
+                }
                 // It may have been away when a password was set.
+                None if is_member && basis == Basis::ThisNode => self.cluster.catch_up_if_led().await,
                 None if is_member => {
                     let caught_up = self.cluster.catch_up_once(&Call::internal(Duration::from_secs(5))).await;
                     caught_up.map_err(|e| match e.code() {

@@ -49,9 +49,9 @@ pub use samples::Samples;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -60,7 +60,7 @@ use self::identity::Identity;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secret, Secrets, Sessions};
-use crate::raft::{Consensus, Member, Settings};
+use crate::raft::{Consensus, Member, ServerState, Settings};
 use crate::seldom::Seldom;
 use crate::state::State;
 
@@ -133,6 +133,8 @@ pub struct Cluster {
     started: watch::Sender<bool>,
     /// Whether this node has once caught up with the leader since its start.
     caught_up: AtomicBool,
+    /// When it opened what it is a member of.
+    opened: OnceLock<Instant>,
     /// Whether the disk has less room than is reserved.
     disk_full: AtomicBool,
     /// One queue of membership changes.
@@ -183,6 +185,7 @@ impl Cluster {
             consensus: watch::Sender::new(None),
             started: watch::Sender::new(false),
             caught_up: AtomicBool::new(false),
+            opened: OnceLock::new(),
             disk_full: AtomicBool::new(false),
             changes: tokio::sync::Mutex::new(()),
             stop: watch::Sender::new(Stop::Running),
@@ -217,6 +220,7 @@ impl Cluster {
         )
         .await
         .map_err(damaged)?;
+        self.opened.get_or_init(Instant::now);
         self.consensus.send_replace(Some(consensus.clone()));
         tokio::spawn(roles::run(self.clone(), consensus.clone()));
         tokio::spawn(promotion::run(self.clone(), consensus.clone()));
@@ -324,6 +328,24 @@ impl Cluster {
             self.caught_up.store(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// The same for what is answered from this node's own state: it does not wait for a leader that is not there, and
+    /// then goes by what this node knows. One that has just started gives a leader a moment to be heard.
+    pub async fn catch_up_if_led(self: &Arc<Self>) {
+        const LED: Duration = Duration::from_secs(1);
+        const HEARD: Duration = Duration::from_secs(2);
+        let Some(consensus) = self.running().filter(|_| !self.caught_up.load(Ordering::Relaxed)) else { return };
+        let silence = consensus.contact().silence();
+        let led = consensus.picture().state == ServerState::Leader || silence.is_some_and(|silence| silence < HEARD);
+        let since_start = self.opened.get().map_or(HEARD, Instant::elapsed);
+        let limit = if led { LED } else { HEARD.saturating_sub(since_start) };
+        if limit.is_zero() {
+            return;
+        }
+        if let Err(e) = self.catch_up_once(&Call::internal(limit)).await {
+            tracing::debug!(error = %e, "asked without a leader");
+        }
     }
 
     /// Who this node is.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::keys::{DATA_DIR, KEYS};
-use super::values::{FileText, Flags};
+use super::keys::{DATA_DIR, KEYS, Key, Kind};
+use super::values::{FileText, Flags, Source};
 use super::{Config, ConfigError, Loaded};
 
 const FILE_NAME: &str = "config.json";
@@ -26,6 +26,12 @@ impl Config {
         };
         let mut loaded = Config::resolve(file.as_ref(), &env, flags)?;
         loaded.config.data_dir = absolute(&loaded.config.data_dir)?;
+        if let Some(path) = &loaded.file {
+            let in_file = |key: &&&Key| matches!(loaded.sources.get(key.name), Some(Source::File(_)));
+            let secrets = KEYS.iter().filter(|key| matches!(key.kind, Kind::Secret)).filter(in_file);
+            let secrets: Vec<&str> = secrets.map(|key| key.name).collect();
+            loaded.warnings.extend(crate::private::warning_about(path, &secrets));
+        }
         Ok(loaded)
     }
 }

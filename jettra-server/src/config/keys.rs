@@ -82,6 +82,8 @@ keys! {
         "Silence after which a member counts as INACTIVE [default: 3000]";
     REQUEST_TIMEOUT_MS = "RequestTimeoutMs", "JETTRA_REQUEST_TIMEOUT_MS", Some("request-timeout-ms"), Kind::Number(100..=MS_MAX),
         "How long a request may take that names no timeout [default: 10000]";
+    SEND_TIMEOUT_MS = "SendTimeoutMs", "JETTRA_SEND_TIMEOUT_MS", Some("send-timeout-ms"), Kind::Number(100..=MS_MAX),
+        "How long a client may take nothing of its answer before it is cut off [default: 30000]";
     MAX_BODY_BYTES = "MaxBodyBytes", "JETTRA_MAX_BODY_BYTES", Some("max-body-bytes"), Kind::Number(1_024..=1 << 30),
         "Longest request body [default: 16777216]";
     MAX_CONNECTIONS = "MaxConnections", "JETTRA_MAX_CONNECTIONS", Some("max-connections"), Kind::Number(16..=1_000_000),

@@ -80,6 +80,9 @@ pub struct Config {
     /// How long a request may take that names no `timeout=`.
     #[serde(rename = "RequestTimeoutMs", serialize_with = "milliseconds")]
     pub request_timeout: Duration,
+    /// How long a client may take nothing of its answer before it is cut off.
+    #[serde(rename = "SendTimeoutMs", serialize_with = "milliseconds")]
+    pub send_timeout: Duration,
     /// The longest request body, in bytes.
     pub max_body_bytes: usize,
     /// How many connections are served at once.

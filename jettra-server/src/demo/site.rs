@@ -60,7 +60,9 @@ impl Site {
             node.refuse_other_port(args)?;
             refuse_port_in_use(args.port + u16::try_from(place).unwrap_or(u16::MAX))?;
         }
+        std::fs::create_dir_all(&root).map_err(|error| unusable(&root, &error))?;
         for (place, node) in nodes.iter().enumerate() {
+            node.close()?;
             node.write_config(place == 0).map_err(|error| unusable(&node.dir, &error))?;
         }
         Ok(Site { nodes, dir })
@@ -113,6 +115,11 @@ impl NodeSite {
         let text = String::from_utf8_lossy(&text);
         let all: Vec<&str> = text.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// Configuration, data and log of a node are its user's only, also in a folder that an earlier demo left open.
+    fn close(&self) -> Result<(), DemoError> {
+        crate::private::closed(&self.dir).map_err(|error| unusable(&self.dir, &error))
     }
 
     fn write_config(&self, first: bool) -> io::Result<()> {

@@ -58,6 +58,7 @@ pub(super) fn run(chosen: &Path, args: &RecoverArgs) -> Result<(), String> {
     }
     let chosen = candidates.swap_remove(0);
     drop(candidates);
+    crate::private::directory(chosen.dir.path())?;
     if let Some(damage) = chosen.damage() {
         let log_begins = chosen.survey.first_index() == 0 && !chosen.survey.is_pristine;
         let only_log = chosen.log_damage.is_some() && (chosen.state.is_ok() || log_begins);
@@ -82,7 +83,7 @@ fn switched(dir: &DataDir) -> Result<(), String> {
     let aside =
         switch::finish(dir).map_err(|e| format!("the switch was not finished: {e}: run the same command again"))?;
     let aside = aside.map_or_else(String::new, |aside| format!("; what it held before is in {}", aside.display()));
-    println!(
+    crate::say!(
         "{} holds a new cluster with one member now{aside}\n\
          next: start the node; start other nodes on empty data directories and register each:\n  \
          curl -X POST http://<this node>/api/cluster/register -d '{{\"url\":\"http://<other node>\"}}'\n\

@@ -44,7 +44,7 @@ pub fn run(args: &RecoverArgs) -> u8 {
     match done {
         Ok(()) => 0,
         Err(why) => {
-            eprintln!("jettra-server: {why}");
+            crate::output::complain(format_args!("jettra-server: {why}"));
             2
         }
     }

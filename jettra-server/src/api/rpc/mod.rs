@@ -32,7 +32,7 @@ use self::entry::Stranger;
 use super::App;
 use super::answer::{self, Answer};
 use super::gate::ends;
-use crate::auth::{Role, check_host_and_origin};
+use crate::auth::{Basis, Role, check_host_and_origin};
 use crate::error::{Error, Result};
 use crate::peers::Admitted;
 use crate::raft::{Consensus, Envelope, incoming};
@@ -174,7 +174,7 @@ async fn status(State(app): State<Arc<App>>, request: axum::extract::Request) ->
         check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
         let origin = crate::auth::Origin::of(ends.peer, &parts.headers);
         let header = parts.headers.get("authorization").and_then(|v| v.to_str().ok());
-        app.auth.principal(header, &origin).await?.require(Role::Admin)?;
+        app.auth.principal(header, &origin, Basis::ThisNode).await?.require(Role::Admin)?;
         Answer::json(&app.cluster.members()?)
     };
     answered.await.map_or_else(answer::error, Answer::into_response)

@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::api::stream::Piece;
+
 /// Bytes that wait at most, or a single event.
 const BYTES: usize = 128 << 10;
 /// A longer event is taken in pieces of this size, so that a slow client shows that it takes something.
@@ -33,7 +35,16 @@ struct Inner {
     bytes: usize,
     /// The first event has been taken in part.
     is_begun: bool,
-    ended: bool,
+    ended: Option<Ended>,
+}
+
+/// How the events end, once all of them have been taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Behind a whole event.
+    Whole,
+    /// In the middle of one, or of what there was to tell.
+    Broken,
 }
 
 impl Outbox {
@@ -59,19 +70,28 @@ impl Outbox {
     pub fn end(&self, last: Bytes) {
         let mut inner = self.inner.lock();
         inner.events.extend(Some((last, Instant::now())).filter(|(last, _)| !last.is_empty()));
-        inner.ended = true;
+        inner.ended = inner.ended.or(Some(Ended::Whole));
+        self.filled.notify_one();
+    }
+
+    /// Breaks off where the events stand, unless they have ended.
+    pub fn break_off(&self) {
+        let mut inner = self.inner.lock();
+        inner.ended = inner.ended.or(Some(Ended::Broken));
         self.filled.notify_one();
     }
 
     /// Throws away what waits, so that it takes no memory, and ends with a `last` event. Behind half an event that
-    /// would be read as part of it: then the end of the stream has to say it.
+    /// would be read as part of it: then the connection breaks.
     pub fn cut(&self, last: Bytes) {
         let mut inner = self.inner.lock();
         inner.events.clear();
-        if !inner.is_begun {
+        if inner.is_begun {
+            inner.ended = Some(Ended::Broken);
+        } else {
             inner.events.push_back((last, Instant::now()));
+            inner.ended = Some(Ended::Whole);
         }
-        inner.ended = true;
         self.filled.notify_one();
     }
 
@@ -85,9 +105,14 @@ impl Outbox {
         self.gone.notified().await;
     }
 
-    fn take_now(&self) -> Option<Option<Bytes>> {
+    fn take_now(&self) -> Option<Piece> {
         let mut inner = self.inner.lock();
-        let Some((first, _)) = inner.events.front_mut() else { return inner.ended.then_some(None) };
+        let Some((first, _)) = inner.events.front_mut() else {
+            return inner.ended.map(|ended| match ended {
+                Ended::Whole => Piece::End,
+                Ended::Broken => Piece::Broken("the watch broke off"),
+            });
+        };
         let mut piece = first.split_to(first.len().min(PIECE));
         if !first.is_empty() {
             // A copy, so that a piece that is stuck on its way does not hold the whole event.
@@ -99,7 +124,7 @@ impl Outbox {
         }
         inner.bytes = inner.bytes.saturating_sub(piece.len());
         self.taken.notify_one();
-        Some(Some(piece))
+        Some(Piece::Bytes(piece))
     }
 }
 
@@ -111,8 +136,8 @@ impl Reader {
         Reader(outbox)
     }
 
-    /// The next bytes; none at the end.
-    pub async fn take(&self) -> Option<Bytes> {
+    /// What comes next.
+    pub async fn take(&self) -> Piece {
         loop {
             if let Some(taken) = self.0.take_now() {
                 return taken;
@@ -140,6 +165,15 @@ mod tests {
         (outbox.clone(), Reader::new(outbox))
     }
 
+    /// The next bytes; none at a good end.
+    async fn next(reader: &Reader) -> Option<Bytes> {
+        match reader.take().await {
+            Piece::Bytes(bytes) => Some(bytes),
+            Piece::End => None,
+            Piece::Broken(why) => panic!("{why}"),
+        }
+    }
+
     fn event(letter: u8, bytes: usize) -> Bytes {
         vec![letter; bytes].into()
     }
@@ -153,8 +187,8 @@ mod tests {
         }
         assert_eq!(put, 2, "the bound is 128 KiB");
         outbox.cut(Bytes::from_static(b"lagging"));
-        assert_eq!(reader.take().await.unwrap(), "lagging");
-        assert_eq!(reader.take().await, None);
+        assert_eq!(next(&reader).await.unwrap(), "lagging");
+        assert_eq!(next(&reader).await, None);
     }
 
     #[tokio::test]
@@ -168,7 +202,7 @@ mod tests {
             filler.end(Bytes::from_static(b"end"));
         });
         let mut all = Vec::new();
-        while let Some(piece) = reader.take().await {
+        while let Some(piece) = next(&reader).await {
             assert!(piece.len() <= PIECE);
             all.extend_from_slice(&piece);
         }
@@ -182,18 +216,33 @@ mod tests {
         assert_eq!(outbox.waits_for(), Duration::ZERO);
         assert!(outbox.put(event(b'x', 2 * PIECE), IDLE).await);
         let before = Instant::now();
-        reader.take().await.unwrap();
+        next(&reader).await.unwrap();
         assert!(outbox.waits_for() >= before.elapsed(), "half of it is there since before");
-        reader.take().await.unwrap();
+        next(&reader).await.unwrap();
         assert_eq!(outbox.waits_for(), Duration::ZERO);
     }
 
     #[tokio::test]
-    async fn half_an_event_is_followed_by_nothing() {
+    async fn half_an_event_is_followed_by_nothing_and_is_no_good_end() {
         let (outbox, reader) = outbox();
         assert!(outbox.put(event(b'x', 1 << 20), IDLE).await);
-        reader.take().await.unwrap();
+        next(&reader).await.unwrap();
         outbox.cut(Bytes::from_static(b"lagging"));
-        assert_eq!(reader.take().await, None);
+        assert!(matches!(reader.take().await, Piece::Broken(_)));
+    }
+
+    #[tokio::test]
+    async fn what_breaks_off_has_no_good_end_and_what_ended_keeps_its_own() {
+        let (outbox, reader) = outbox();
+        assert!(outbox.put(event(b'x', 10), IDLE).await);
+        outbox.break_off();
+        assert_eq!(next(&reader).await.unwrap().len(), 10);
+        assert!(matches!(reader.take().await, Piece::Broken(_)));
+
+        let (outbox, reader) = self::outbox();
+        outbox.end(Bytes::from_static(b"end"));
+        outbox.break_off();
+        assert_eq!(next(&reader).await.unwrap(), "end");
+        assert_eq!(next(&reader).await, None);
     }
 }
