@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{self, insert};
 use super::request::{Query, Request, call};
-use super::{Access, App, Route, health, routes, rpc};
+use super::{Access, App, Kind, Route, health, routes, rpc};
 use crate::auth::{Basis, Origin, Principal, Role, check_host_and_origin};
 use crate::error::{Error, Result};
 
@@ -135,7 +135,7 @@ fn basis(route: &Route, query: &Query) -> Basis {
     let is_own = route.method == Method::GET
         && match query.get("consistency") {
             Some(consistency) => consistency == "local",
-            None => !route.parameters.contains(&"consistency?") || route.path == health::EVENTS,
+            None => route.kind != Kind::Read || route.path == health::EVENTS,
         };
     if is_own { Basis::ThisNode } else { Basis::Cluster }
 }
