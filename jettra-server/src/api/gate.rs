@@ -9,7 +9,7 @@ use axum::body::HttpBody as _;
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Response};
+use axum::http::{HeaderMap, HeaderValue, Method, Response};
 use axum::routing::MethodRouter;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -20,7 +20,9 @@ use super::answer::{self, insert};
 use super::request::{Query, Request, call};
 use super::{Access, App, Kind, Route, health, routes, rpc};
 use crate::auth::{Basis, Origin, Principal, Role, check_host_and_origin};
+use crate::cluster::Call;
 use crate::error::{Error, Result};
+use crate::state::CHANGED;
 
 /// The two ends of a request's connection.
 #[derive(Debug, Clone, Copy)]
@@ -102,12 +104,13 @@ async fn enter(
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let basis = query.as_ref().map_or(Basis::Cluster, |query| basis(route, query));
-        let principal = principal(&app, route.access, &parts.headers, &origin, basis).await?;
+        let authorization = parts.headers.get(AUTHORIZATION).cloned();
+        let principal = principal(&app, route.access, authorization.as_ref(), &origin, basis).await?;
         let query = query?;
         route.check(&query, &parts.headers)?;
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
         let path = path.map_err(|_| Error::bad_request("the path is not UTF-8"))?.into_owned();
-        let call = call(&query, &parts.headers, &principal.name, app.config.request_timeout)?;
+        let call = call(&query, &parts.headers, &principal, app.config.request_timeout)?;
         // A stranger may name a user and a password, and no route reads the body of a GET.
         let limit = match (route.access, &route.method) {
             (_, &Method::GET) => 0,
@@ -118,7 +121,13 @@ async fn enter(
         let bytes = body.as_ref().map(|b| without_mark(&b.bytes)).unwrap_or_default();
         let request =
             Request { method: parts.method, path, query, headers: parts.headers, body: bytes, principal, origin, call };
-        (route.handler)(app.clone(), request).await
+        let (origin, deadline) = (request.origin, request.call.deadline);
+        match (route.handler)(app.clone(), request).await {
+            Err(e) if e.detail(CHANGED).is_some() => {
+                Err(look_again(&app, route.access, authorization.as_ref(), &origin, deadline, &e).await)
+            }
+            answered => answered,
+        }
     };
     match entered.await {
         Ok(answer) => answer.into_response(),
@@ -140,15 +149,40 @@ fn basis(route: &Route, query: &Query) -> Basis {
     if is_own { Basis::ThisNode } else { Basis::Cluster }
 }
 
-async fn principal(app: &App, access: Access, headers: &HeaderMap, origin: &Origin, basis: Basis) -> Result<Principal> {
-    let anybody = || Principal { name: String::new(), role: Role::Reader };
+/// What is answered to a request that was let in by a right that had ended, or ended meanwhile: this node has learned
+/// so from the leader, or by catching up.
+async fn look_again(
+    app: &App,
+    access: Access,
+    authorization: Option<&HeaderValue>,
+    origin: &Origin,
+    deadline: Instant,
+    refused: &Error,
+) -> Error {
+    let call = Call::internal(deadline.saturating_duration_since(Instant::now()));
+    if app.cluster.ready_to_read(&call, false).await.is_err() {
+        return Error::unauthorized(refused.message());
+    }
+    match principal(app, access, authorization, origin, Basis::Cluster).await {
+        Err(e) => e,
+        Ok(_) => Error::unavailable("the user was changed while this was under way, and nothing was done: try again"),
+    }
+}
+
+async fn principal(
+    app: &App,
+    access: Access,
+    authorization: Option<&HeaderValue>,
+    origin: &Origin,
+    basis: Basis,
+) -> Result<Principal> {
     let role = match access {
-        Access::Public => return Ok(anybody()),
-        Access::Machine if origin.is_this_machine || app.config.metrics_public => return Ok(anybody()),
+        Access::Public => return Ok(Principal::nobody()),
+        Access::Machine if origin.is_this_machine || app.config.metrics_public => return Ok(Principal::nobody()),
         Access::Machine => Role::Admin,
         Access::Role(role) => role,
     };
-    let header = headers.get(AUTHORIZATION).map(|v| v.to_str());
+    let header = authorization.map(|v| v.to_str());
     let header = header.transpose().map_err(|_| Error::unauthorized("the Authorization header is not readable"))?;
     let principal = app.auth.principal(header, origin, basis).await?;
     principal.require(role)?;

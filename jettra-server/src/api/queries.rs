@@ -11,7 +11,7 @@ use super::request::Request;
 use super::stream::{Limits, written};
 use super::{Access, App, Route, route};
 use crate::auth::Role;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::query::Projection;
 use crate::state::DocumentId;
 

@@ -246,8 +246,11 @@ impl Request {
             .with("appliedIndex", consensus.applied_index()));
         }
         match self.query.get("consistency").unwrap_or("linearizable") {
-            "linearizable" => app.cluster.ready_to_read(&self.call, false).await,
-            "lease" => app.cluster.ready_to_read(&self.call, true).await,
+            consistency @ ("linearizable" | "lease") => {
+                app.cluster.ready_to_read(&self.call, consistency == "lease").await?;
+                // Who asks was looked at before this node had caught up.
+                app.cluster.check_right(self.call.by.as_ref())
+            }
             "local" => {
                 let Some(max) = self.query.parsed::<u64>("max_lag", "a number of entries")? else { return Ok(()) };
                 let picture = consensus.picture();
@@ -269,7 +272,7 @@ impl Request {
 ///
 /// # Errors
 /// `bad_request` for a malformed time limit.
-pub fn call(query: &Query, headers: &HeaderMap, principal: &str, default: Duration) -> Result<Call> {
+pub fn call(query: &Query, headers: &HeaderMap, principal: &Principal, default: Duration) -> Result<Call> {
     let limit = match query.get("timeout") {
         None => default,
         Some(text) => seconds(text).ok_or_else(|| {
@@ -278,7 +281,8 @@ pub fn call(query: &Query, headers: &HeaderMap, principal: &str, default: Durati
     };
     let never = headers.get("x-jettra-forward").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"never"));
     let forward = !never && query.parsed("forward", "true or false")?.unwrap_or(true);
-    Ok(Call { principal: principal.to_owned(), deadline: Instant::now() + limit.min(LONGEST), forward })
+    let deadline = Instant::now() + limit.min(LONGEST);
+    Ok(Call { principal: principal.name.clone(), by: principal.by(), deadline, forward })
 }
 
 /// Percent-encoded UTF-8, with `+` for blanks.

@@ -23,7 +23,7 @@ use self::password::Verifier;
 use self::token::Renewals;
 use crate::cluster::{Call, Cluster};
 use crate::error::{Error, Result};
-use crate::state::{Command, NewUser, Op, State};
+use crate::state::{By, Command, NewUser, Op, State};
 use jettra_client::wire::{ErrorCode, LoginAnswer};
 
 /// The administrator's name.
@@ -66,11 +66,26 @@ pub struct Principal {
     pub name: String,
     /// What the user may do.
     pub role: Role,
+    /// The revision of the user's last change, as this node knows it; 0 in protected mode.
+    pub rev: u64,
+    /// The token's id, where it was by a token.
+    pub token: Option<String>,
 }
 
 impl Principal {
+    /// Who has not been asked for anything: public routes act for nobody.
+    pub fn nobody() -> Self {
+        Principal { name: String::new(), role: Role::Reader, rev: 0, token: None }
+    }
+
     fn admin() -> Self {
-        Principal { name: ADMIN.to_owned(), role: Role::Admin }
+        Principal { name: ADMIN.to_owned(), role: Role::Admin, rev: 0, token: None }
+    }
+
+    /// The right by which they ask, to be looked at again where what they ask is done.
+    pub fn by(&self) -> Option<By> {
+        let by = By { user: self.name.clone(), rev: self.rev, token: self.token.clone() };
+        Some(by).filter(|by| !by.user.is_empty())
     }
 
     /// Refuses a role that is too low.
@@ -204,7 +219,7 @@ impl Auth {
         self.verifier.verify(name, password, user.as_ref(), origin.address).await?;
         let role = user.as_ref().and_then(|u| Role::parse(&u.role));
         let role = role.ok_or_else(|| Error::forbidden(format!("user {name:?} has no role this version knows")))?;
-        Ok(Principal { name: name.to_owned(), role })
+        Ok(Principal { name: name.to_owned(), role, rev: user.map_or(0, |u| u.rev), token: None })
     }
 
     fn by_token(self: &Arc<Self>, text: &str) -> Result<Principal> {
@@ -215,7 +230,8 @@ impl Auth {
         let role = user.filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
         let role = role.ok_or_else(|| Error::unauthorized("the token has ended: log in again"))?;
         if valid.wants_renewal(now) && self.renewals.begin(&valid.id, now) {
-            let op = Op::TokenRenew { id: valid.id, user: valid.user.clone(), expires_ms: now + token::LIFE_MS };
+            let op =
+                Op::TokenRenew { id: valid.id.clone(), user: valid.user.clone(), expires_ms: now + token::LIFE_MS };
             let cluster = self.cluster.clone();
             tokio::spawn(async move {
                 let call = Call::internal(Duration::from_secs(10));
@@ -224,7 +240,7 @@ impl Auth {
                 }
             });
         }
-        Ok(Principal { name: valid.user, role })
+        Ok(Principal { name: valid.user, role, rev: valid.user_rev, token: Some(valid.id) })
     }
 
     /// `POST /api/login`.

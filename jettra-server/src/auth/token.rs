@@ -72,9 +72,10 @@ pub fn check(state: &State, token: &str, now: u64) -> Result<Valid> {
         return Err(wrong());
     }
     let content: Content = serde_json::from_slice(&content).map_err(|_| wrong())?;
-    let renewed = state.token(&content.id).map_err(|e| Error::internal(e.to_string()))?;
-    let ends = renewed.map_or(0, |(_, expires)| expires).max(content.issued + LIFE_MS);
-    if ends <= now {
+    let known = state.token(&content.id).map_err(|e| Error::internal(e.to_string()))?;
+    let (renewed, ended) = known.unwrap_or_default();
+    let ends = renewed.max(content.issued.saturating_add(LIFE_MS));
+    if ended || ends <= now {
         return Err(Error::unauthorized("the token has ended: log in again"));
     }
     Ok(Valid { id: content.id, user: content.user, user_rev: content.rev, ends })

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::facts::Facts;
 use super::plan::{Action, judge, why_not_lead};
+use super::route::Who;
 use super::{Cluster, Verdict};
 use crate::error::{Error, Result};
 use crate::peers::{Peer, PeerError, Target};
@@ -93,6 +94,8 @@ pub struct ClusterRequest {
 
 /// A voter silent for so long does not count for a majority that is to be kept.
 const SILENT: Duration = Duration::from_secs(1);
+/// How long a leader waits until it has applied what its log holds.
+const SETTLES: Duration = Duration::from_secs(2);
 /// How long a leader waits for a word of voters that it does not hear, before it refuses anything.
 const FIRST_HEARD: Duration = Duration::from_secs(1);
 
@@ -105,7 +108,7 @@ impl Cluster {
         self: &Arc<Self>,
         consensus: Arc<Consensus>,
         request: ClusterRequest,
-        principal: &str,
+        who: &Who,
         limit: Duration,
     ) -> Attempt {
         if !self.options().distributed {
@@ -116,6 +119,12 @@ impl Cluster {
         if let Some(not) = not_leading(&consensus) {
             return Ok(Err(not));
         }
+        if !request.dry_run {
+            // What an earlier leader has committed counts here too. One that commits nothing changes no membership either.
+            consensus.wait_applied(consensus.picture().last, limit.min(SETTLES)).await;
+        }
+        self.check_right(who.by.as_ref())?;
+        let principal = who.principal.as_str();
         tracing::info!(call = request.call.name(), dry_run = request.dry_run, principal, "cluster call");
         if let (ClusterCall::Upgrade { level }, true) = (&request.call, request.dry_run) {
             return self.upgrade(&consensus, *level, true).await.map(Ok);

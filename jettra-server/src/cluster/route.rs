@@ -9,9 +9,10 @@ use serde_json::value::RawValue;
 
 use super::{Cluster, ClusterCall, ClusterRequest};
 use crate::error::{Error, Result};
+use crate::feature;
 use crate::peers::{PeerError, Target};
 use crate::raft::{Committed, Consensus, Envelope, Member, NotLeader};
-use crate::state::{Command, Op, stamp};
+use crate::state::{By, Command, Op, stamp};
 
 /// The principal of what nodes do by themselves. No user has this name.
 pub(super) const OWN: &str = "_node";
@@ -24,6 +25,8 @@ const READ_ROUND: Duration = Duration::from_secs(5);
 pub struct Call {
     /// In whose name.
     pub principal: String,
+    /// By which right; `None` for what nodes do by themselves.
+    pub by: Option<By>,
     /// Until when.
     pub deadline: Instant,
     /// Whether another node may be asked.
@@ -33,13 +36,24 @@ pub struct Call {
 impl Call {
     /// A call of the node itself.
     pub fn internal(limit: Duration) -> Self {
-        Call { principal: OWN.to_owned(), deadline: Instant::now() + limit, forward: true }
+        Call { principal: OWN.to_owned(), by: None, deadline: Instant::now() + limit, forward: true }
+    }
+
+    fn who(&self) -> Who {
+        Who { principal: self.principal.clone(), by: self.by.clone() }
     }
 
     /// How long it may still take.
     pub fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
+}
+
+/// In whose name a cluster call is made, and by which right.
+#[derive(Debug, Clone)]
+pub(super) struct Who {
+    pub principal: String,
+    pub by: Option<By>,
 }
 
 /// Work that only the leader does.
@@ -59,6 +73,9 @@ pub enum Work {
 pub struct Forward {
     /// In whose name.
     pub principal: String,
+    /// By which right. From feature level 2 on a command carries it itself, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
     /// Milliseconds that the work may still take.
     pub limit_ms: u64,
     /// The work.
@@ -87,7 +104,9 @@ impl Cluster {
     /// `busy`, `no_leader`, `not_leader` (forwarding forbidden), `timeout` (outcome unknown).
     pub async fn write(self: &Arc<Self>, call: &Call, command: &Command) -> Result<Committed> {
         self.understood_by_all(&command.op)?;
-        let unstamped = command.encode_unstamped();
+        // A version of a lower level would not look at it; there only the leader does.
+        let in_entry = self.state()?.feature_level() >= feature::RIGHTS;
+        let unstamped = command.encode_unstamped(call.by.as_ref().filter(|_| in_entry));
         let own = call.principal == OWN;
         let node = self.clone();
         // A command with a key is applied once, whatever happens to its answers: so it may be sent again.
@@ -142,7 +161,7 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::write`], and what the call says.
     pub async fn cluster_call(self: &Arc<Self>, call: &Call, request: ClusterRequest) -> Result<serde_json::Value> {
-        let (node, who) = (self.clone(), call.principal.clone());
+        let (node, who) = (self.clone(), call.who());
         let local = request.clone();
         let here = move |consensus, limit| {
             let (node, who, request) = (node.clone(), who.clone(), local.clone());
@@ -199,6 +218,15 @@ impl Cluster {
         .with("appliedIndex", consensus.applied_index()))
     }
 
+    /// Refuses somebody whose right has ended, as far as this node knows.
+    ///
+    /// # Errors
+    /// `unauthorized` with the detail [`CHANGED`](crate::state::CHANGED).
+    pub fn check_right(&self, by: Option<&By>) -> Result<()> {
+        let Some(by) = by else { return Ok(()) };
+        self.state()?.may(by).map_err(|e| Error::internal(e.to_string()))?
+    }
+
     async fn ask_read_index(self: &Arc<Self>, call: &Call, lease: bool) -> Result<u64> {
         let here = move |consensus: Arc<Consensus>, _| async move { consensus.read_index(lease).await };
         let asked = self.at_leader(call, true, here, || Ok(Work::ReadIndex(lease))).await;
@@ -227,13 +255,15 @@ impl Cluster {
                 let unstamped = bytes::Bytes::copy_from_slice(raw.get().as_bytes());
                 Command::decode(&unstamped).map_err(|e| Error::bad_request(format!("the forwarded command: {e}")))?;
                 if forward.principal != OWN {
+                    self.check_right(forward.by.as_ref())?;
                     self.has_room()?;
                 }
                 let stamped = stamp(raw.get().as_bytes(), crate::clock::now_ms())?;
                 consensus.propose(stamped, limit).await?.map(Forwarded::Committed)
             }
             Work::Cluster(request) => {
-                let done = self.run_cluster_call(consensus, request, &forward.principal, limit).await?;
+                let who = Who { principal: forward.principal, by: forward.by };
+                let done = self.run_cluster_call(consensus, request, &who, limit).await?;
                 done.map(Forwarded::Answer)
             }
             Work::ReadIndex(lease) => consensus.read_index(lease).await?.map(Forwarded::ReadIndex),
@@ -334,6 +364,7 @@ impl Cluster {
             to: id,
             body: Forward {
                 principal: call.principal.clone(),
+                by: call.by.clone(),
                 limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
                 work,
             },

@@ -68,8 +68,11 @@ mod verify;
 mod view;
 mod write;
 
+/// The detail of an error that says that whoever asks is not, or no more, what the node took them for.
+pub const CHANGED: &str = "userChanged";
+
 pub use changes::{Change, Changed, Changes, ChangesLimit};
-pub use command::{Action, Command, Condition, NewUser, NodeChange, Op, RequestKey, Version, Write, stamp};
+pub use command::{Action, By, Command, Condition, Head, NewUser, NodeChange, Op, RequestKey, Version, Write, stamp};
 pub use digests::{CheckedCollection, Difference, DigestCheck, compare};
 pub use document::{Document, IdentifiedDocument};
 pub use halt::Halt;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jettra_client::wire::DatabaseInfo;
 
-use super::apply::{TokenDoc, version_of};
+use super::apply::{TokenDoc, may, version_of};
 use super::catalog::Catalog;
-use super::command::Version;
+use super::command::{By, Version};
 use super::envelope::Envelope;
 use super::halt::Halt;
 use super::machine::State;
@@ -18,6 +18,7 @@ use super::settings::Settings;
 use super::stats::Stats;
 use super::system;
 use super::view::{ClusterIdentity, MemberDoc, User, parse};
+use crate::error::Error;
 use crate::storage::{ChunkLimit, Engine, Order, Scan, keys};
 
 /// A document as it stands at some revision.
@@ -168,13 +169,25 @@ impl State {
         self.view().core.users.values().any(|user| user.role == "admin")
     }
 
-    /// Whose a token is and when it ends, in milliseconds since 1970; `None` where it is not known.
-    pub fn token(&self, id: &str) -> Result<Option<(String, u64)>, Halt> {
+    /// Until when a token was renewed, in milliseconds since 1970, and whether it was ended; `None` where neither was.
+    pub fn token(&self, id: &str) -> Result<Option<(u64, bool)>, Halt> {
         let Some(bytes) = self.engine().get(&keys::current(system::TOKENS, id))? else { return Ok(None) };
         let envelope = Envelope::decode(&bytes)?;
         let Some(body) = envelope.body() else { return Ok(None) };
         let doc: TokenDoc = parse(body, "a token")?;
-        Ok(Some((doc.user, doc.expires)))
+        Ok(Some((doc.expires, doc.ended)))
+    }
+
+    /// Whether somebody still has the right by which a request was let in, as this state knows it.
+    ///
+    /// # Errors
+    /// Inner: `unauthorized` with the detail [`CHANGED`](super::CHANGED).
+    pub fn may(&self, by: &By) -> Result<Result<(), Error>, Halt> {
+        let token = |id: &str| {
+            let stored = self.engine().get(&keys::current(system::TOKENS, id))?;
+            stored.map(|bytes| Envelope::decode(&bytes)).transpose()
+        };
+        may(&self.view().core.users, by, token)
     }
 
     /// The replicated settings.

@@ -18,11 +18,12 @@ use super::halt::{Halt, Stop};
 use super::machine::Payload;
 use super::outcome::{Answer, Outcome};
 use super::stage::Stage;
+use super::system;
 use crate::error::Error;
 
 pub(super) use documents::version_of;
 pub(super) use membership::only_members;
-pub(super) use users::TokenDoc;
+pub(super) use users::{TokenDoc, may};
 
 /// Applies the entry that the stage has begun, and commits what it stages.
 pub(super) fn entry(stage: &mut Stage<'_>, index: u64, payload: &Payload<'_>) -> Result<Outcome, Halt> {
@@ -41,9 +42,14 @@ pub(super) fn entry(stage: &mut Stage<'_>, index: u64, payload: &Payload<'_>) ->
 
 fn command(stage: &mut Stage<'_>, index: u64, bytes: &Bytes) -> Result<Outcome, Halt> {
     let refuse = |what: String| Halt::Command { index, what };
-    let (Command { request, op }, time_ms) = Command::decode(bytes).map_err(|error| refuse(error.to_string()))?;
-    let time_ms = time_ms.ok_or_else(|| refuse("it has no time".to_owned()))?;
+    let (Command { request, op }, head) = Command::decode(bytes).map_err(|error| refuse(error.to_string()))?;
+    let time_ms = head.time_ms.ok_or_else(|| refuse("it has no time".to_owned()))?;
     stage.meta.time_ms = stage.meta.time_ms.max(time_ms);
+    if let Some(by) = head.by
+        && let Err(error) = users::may(&stage.core.users, &by, |token| stage.live(system::TOKENS, token))?
+    {
+        return Ok(Outcome::of(stage.rev, Err(error)));
+    }
     match request {
         Some(request) => requests::once(stage, &request, &op),
         None => run(stage, &op),
@@ -79,6 +85,7 @@ fn run(stage: &mut Stage<'_>, op: &Op) -> Result<Outcome, Halt> {
         }
         Op::SetUser { user, only_if_no_admin } => users::set_user(stage, user, *only_if_no_admin),
         Op::TokenRenew { id, user, expires_ms } => users::renew_token(stage, id, user, *expires_ms),
+        Op::TokenEnd { id, user, until_ms } => users::end_token(stage, id, user, *until_ms),
     };
     let result = match result {
         Ok(answer) => Ok(answer),

@@ -1,13 +1,16 @@
 //! Users and their tokens.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::json;
 use crate::error::Error;
-use crate::state::command::NewUser;
-use crate::state::halt::Stop;
+use crate::state::CHANGED;
+use crate::state::command::{By, NewUser};
+use crate::state::envelope::Envelope;
+use crate::state::halt::{Halt, Stop};
 use crate::state::names::{DocumentId, shown};
 use crate::state::outcome::Answer;
 use crate::state::queue::Queue;
@@ -21,8 +24,40 @@ pub(in crate::state) struct TokenDoc {
     #[serde(rename = "_id")]
     pub id: String,
     pub user: String,
-    /// In milliseconds since 1970.
+    /// When it ends, in milliseconds since 1970; of one that was ended before its time: until when that is kept.
     pub expires: u64,
+    /// Whether it was ended before its time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
+}
+
+/// Whether the user, and the token if it was by one, are still what they were when somebody was let in. The error says
+/// so in [`CHANGED`](crate::state::CHANGED) and has changed nothing.
+pub(in crate::state) fn may(
+    users: &BTreeMap<String, User>,
+    by: &By,
+    token: impl Fn(&str) -> Result<Option<Envelope>, Halt>,
+) -> Result<Result<(), Error>, Halt> {
+    let is_same = match users.get(&by.user) {
+        Some(user) => user.rev == by.rev,
+        // Protected mode ends with the first administrator, whoever that is.
+        None => by.rev == 0 && users.values().all(|user| user.role != "admin"),
+    };
+    let changed = |what: String| Ok(Err(Error::unauthorized(what).with(CHANGED, true)));
+    if !is_same {
+        return changed(format!("the user {} was changed meanwhile; log in again", shown(&by.user)));
+    }
+    if let Some(id) = &by.token
+        && let Some(envelope) = token(id)?
+        && token_doc(&envelope).is_some_and(|doc| doc.ended)
+    {
+        return changed("the token has ended; log in again".to_owned());
+    }
+    Ok(Ok(()))
+}
+
+fn token_doc(envelope: &Envelope) -> Option<TokenDoc> {
+    envelope.body().and_then(|body| serde_json::from_slice(body).ok())
 }
 
 pub(super) fn set_user(stage: &mut Stage<'_>, user: &NewUser, only_if_no_admin: bool) -> Result<Answer, Stop> {
@@ -43,9 +78,21 @@ pub(super) fn set_user(stage: &mut Stage<'_>, user: &NewUser, only_if_no_admin: 
 }
 
 pub(super) fn renew_token(stage: &mut Stage<'_>, id: &str, user: &str, expires_ms: u64) -> Result<Answer, Stop> {
-    DocumentId::parse(id)?;
-    if !stage.core.users.contains_key(user) {
-        return Err(Error::not_found(format!("there is no user {}", shown(user))).into());
+    let has_ended = stage.live(system::TOKENS, id)?.as_ref().and_then(token_doc).is_some_and(|doc| doc.ended);
+    if has_ended {
+        return Err(Error::conflict("the token has ended; log in again").into());
+    }
+    keep_token(stage, TokenDoc { id: id.to_owned(), user: user.to_owned(), expires: expires_ms, ended: false })
+}
+
+pub(super) fn end_token(stage: &mut Stage<'_>, id: &str, user: &str, until_ms: u64) -> Result<Answer, Stop> {
+    keep_token(stage, TokenDoc { id: id.to_owned(), user: user.to_owned(), expires: until_ms, ended: true })
+}
+
+fn keep_token(stage: &mut Stage<'_>, doc: TokenDoc) -> Result<Answer, Stop> {
+    DocumentId::parse(&doc.id)?;
+    if !stage.core.users.contains_key(&doc.user) {
+        return Err(Error::not_found(format!("there is no user {}", shown(&doc.user))).into());
     }
     let queue = Queue {
         records: system::TOKENS,
@@ -55,15 +102,11 @@ pub(super) fn renew_token(stage: &mut Stage<'_>, id: &str, user: &str, expires_m
         max_count: stage.core.settings.max_sessions,
         max_bytes: u64::MAX,
     };
-    let is_new = stage.live(system::TOKENS, id)?.is_none();
-    let doc = TokenDoc { id: id.to_owned(), user: user.to_owned(), expires: expires_ms };
-    stage.save(system::TOKENS, id, json(&doc)?)?;
+    let is_new = stage.live(system::TOKENS, &doc.id)?.is_none();
+    stage.save(system::TOKENS, &doc.id, json(&doc)?)?;
     if is_new {
-        stage.enqueue(&queue, id)?;
+        stage.enqueue(&queue, &doc.id)?;
     }
-    stage.sweep(&queue, |token, now_ms| {
-        let doc = token.body().and_then(|body| serde_json::from_slice::<TokenDoc>(body).ok());
-        doc.is_none_or(|doc| doc.expires <= now_ms)
-    })?;
+    stage.sweep(&queue, |token, now_ms| token_doc(token).is_none_or(|doc| doc.expires <= now_ms))?;
     Ok(Answer::Done { changed: true })
 }

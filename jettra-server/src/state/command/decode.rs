@@ -7,7 +7,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::{Action, COMMAND_FORMAT, Command, Condition, NewUser, NodeChange, Op, RequestKey, Version, Write};
+use super::{
+    Action, By, COMMAND_FORMAT, Command, Condition, Head, NewUser, NodeChange, Op, RequestKey, Version, Write,
+};
 use crate::state::document::IdentifiedDocument;
 use crate::state::json::{Fields, JsonError, parse_u64, unquote};
 use crate::state::names::{CollectionName, DatabaseName, DocumentId, NodeName};
@@ -32,7 +34,7 @@ impl From<crate::error::Error> for CommandError {
 
 type Result<T, E = CommandError> = std::result::Result<T, E>;
 
-pub(super) fn command(bytes: &Bytes) -> Result<(Command, Option<u64>)> {
+pub(super) fn command(bytes: &Bytes) -> Result<(Command, Head)> {
     let record = Record::read(bytes, bytes)?;
     match record.number("v")? {
         COMMAND_FORMAT => {}
@@ -43,7 +45,16 @@ pub(super) fn command(bytes: &Bytes) -> Result<(Command, Option<u64>)> {
         Some(value) => Some(request_key(&Record::read(bytes, value)?)?),
         None => None,
     };
-    Ok((Command { request, op: op(&record)? }, time_ms))
+    let by = match record.find("by") {
+        Some(value) => Some(by(&Record::read(bytes, value)?)?),
+        None => None,
+    };
+    Ok((Command { request, op: op(&record)? }, Head { time_ms, by }))
+}
+
+fn by(record: &Record<'_>) -> Result<By> {
+    let (user, token) = (record.text("user")?.into_owned(), record.optional_text("token")?);
+    Ok(By { user, rev: record.number("rev")?, token })
 }
 
 fn op(record: &Record<'_>) -> Result<Op> {
@@ -90,6 +101,11 @@ fn op(record: &Record<'_>) -> Result<Op> {
             id: record.text("id")?.into_owned(),
             user: record.text("user")?.into_owned(),
             expires_ms: record.number("expires")?,
+        },
+        "token_end" => Op::TokenEnd {
+            id: record.text("id")?.into_owned(),
+            user: record.text("user")?.into_owned(),
+            until_ms: record.number("until")?,
         },
         "cluster_event" => Op::ClusterEvent(record.value("event")?),
         "digest_check" => Op::DigestCheck,

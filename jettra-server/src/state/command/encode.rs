@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Action, Command, Condition, NodeChange, Op, RequestKey, Write};
+use super::{Action, By, Command, Condition, NodeChange, Op, RequestKey, Write};
 use crate::error::{Error, Result};
 use crate::state::json::push_string;
 
@@ -33,12 +33,19 @@ fn push_head(out: &mut Vec<u8>, time_ms: Option<u64>) {
     }
 }
 
-pub(super) fn command(command: &Command, time_ms: Option<u64>) -> Bytes {
+pub(super) fn command(command: &Command, time_ms: Option<u64>, by: Option<&By>) -> Bytes {
     let mut out = Vec::with_capacity(256 + documents_bytes(&command.op));
     push_head(&mut out, time_ms);
     // The head has opened the object and put its first fields.
     let mut object = Object { out: &mut out, empty: true };
     object.text("op", op_name(&command.op));
+    if let Some(by) = by {
+        object.object("by", |object| {
+            object.text("user", &by.user);
+            object.number("rev", by.rev);
+            object.optional_text("token", by.token.as_deref());
+        });
+    }
     if let Some(request) = &command.request {
         object.object("request", |object| request_key(request, object));
     }
@@ -77,6 +84,7 @@ fn op_name(op: &Op) -> &'static str {
         Op::ClusterUpdateNode { .. } => "cluster_update_node",
         Op::SetUser { .. } => "set_user",
         Op::TokenRenew { .. } => "token_renew",
+        Op::TokenEnd { .. } => "token_end",
         Op::ClusterEvent(_) => "cluster_event",
         Op::DigestCheck => "digest_check",
         Op::SetSettings(_) => "set_settings",
@@ -164,6 +172,11 @@ fn op_fields(op: &Op, object: &mut Object<'_>) {
             object.text("id", id);
             object.text("user", user);
             object.number("expires", *expires_ms);
+        }
+        Op::TokenEnd { id, user, until_ms } => {
+            object.text("id", id);
+            object.text("user", user);
+            object.number("until", *until_ms);
         }
         Op::ClusterEvent(event) => object.value("event", event),
         Op::DigestCheck => {}

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `v` is the format, `time` the leader's clock when it proposed the entry, in milliseconds since 1970. A follower that
-//! passes a command on leaves `time` out and the leader splices it in with [`stamp`]. Documents stand in it as they came
+//! passes a command on leaves `time` out and the leader splices it in with [`stamp`]. `by` says who asks, where it is not
+//! a node by itself. Documents stand in it as they came
 //! and are sliced out of it again, without a copy and without another look.
 //!
 //! Adding a command is one variant of [`Op`], one arm in `encode` and `decode`, and one function under `apply`.
@@ -20,6 +21,7 @@ mod tests;
 
 use bytes::Bytes;
 use jettra_client::wire::{Role, Status};
+use serde::{Deserialize, Serialize};
 
 use super::document::IdentifiedDocument;
 use super::journal::NewEvent;
@@ -33,6 +35,28 @@ pub use encode::stamp;
 
 /// The format of commands that this version writes, and the only one it reads.
 pub const COMMAND_FORMAT: u64 = 1;
+
+/// What stands in a log entry beside the command.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Head {
+    /// The leader's clock when it proposed it, in milliseconds since 1970; `None` before.
+    pub time_ms: Option<u64>,
+    /// Who asks for it; `None` for what nodes do by themselves.
+    pub by: Option<By>,
+}
+
+/// By which right somebody asks: what the node that was asked knew of the user. It may know less than the others, so
+/// whoever carries out what is asked looks again, and refuses what has ended since: see [`super::State::may`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct By {
+    /// The user's name.
+    pub user: String,
+    /// The revision of the user's last change; 0 in protected mode, as there is no user then.
+    pub rev: u64,
+    /// The token's id, where it was by a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
 
 /// A command, with the key that makes a repeat of its request harmless.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,6 +193,15 @@ pub enum Op {
         user: String,
         /// In milliseconds since 1970.
         expires_ms: u64,
+    },
+    /// `token_end`: a token is good no more.
+    TokenEnd {
+        /// The token's id.
+        id: String,
+        /// Whose it is.
+        user: String,
+        /// It is remembered until then, in milliseconds since 1970: by itself it would have ended by that time.
+        until_ms: u64,
     },
     /// `cluster_event`: a line for the journal.
     ClusterEvent(NewEvent),
@@ -320,6 +353,7 @@ impl Op {
     pub fn feature_level(&self) -> u64 {
         let plain = |db: &DatabaseName, col: &CollectionName| db.is_plain() && col.is_plain();
         let is_plain = match self {
+            Op::TokenEnd { .. } => return feature::RIGHTS,
             Op::Write(write) => plain(&write.db, &write.col),
             Op::Batch(writes) => writes.iter().all(|write| plain(&write.db, &write.col)),
             Op::CreateDatabase { name, .. } | Op::DeleteDatabase { name } => name.is_plain(),
@@ -340,16 +374,16 @@ impl Command {
 
     /// The form in the log, with the leader's time.
     pub fn encode(&self, time_ms: u64) -> Bytes {
-        encode::command(self, Some(time_ms))
+        encode::command(self, Some(time_ms), None)
     }
 
-    /// The form in which a follower passes it on: the leader [`stamp`]s it.
-    pub fn encode_unstamped(&self) -> Bytes {
-        encode::command(self, None)
+    /// The form in which a node passes it on, for whoever asks: the leader [`stamp`]s it.
+    pub fn encode_unstamped(&self, by: Option<&By>) -> Bytes {
+        encode::command(self, None, by)
     }
 
-    /// Reads a command and its time, if it has one. Documents are slices of `bytes` and are taken to be checked.
-    pub fn decode(bytes: &Bytes) -> Result<(Command, Option<u64>), CommandError> {
+    /// Reads a command and what stands beside it. Documents are slices of `bytes` and are taken to be checked.
+    pub fn decode(bytes: &Bytes) -> Result<(Command, Head), CommandError> {
         decode::command(bytes)
     }
 }

@@ -79,6 +79,7 @@ fn commands() -> Vec<Command> {
             },
             Op::SetUser { user, only_if_no_admin: true },
             Op::TokenRenew { id: "t1".into(), user: "ann".into(), expires_ms: 1_700_000_900_000 },
+            Op::TokenEnd { id: "t1".into(), user: "ann".into(), until_ms: 1_700_000_900_000 },
             Op::ClusterEvent(
                 NewEvent::new(EventKind::Elected, "node2 leads")
                     .node("node2")
@@ -111,12 +112,29 @@ fn the_stored_form_of_each_command_is_the_golden_one() {
 fn every_command_is_read_back_and_each_line_is_json() {
     for (line, command) in GOLDEN.lines().zip(commands()) {
         let bytes = Bytes::copy_from_slice(line.as_bytes());
-        assert_eq!(Command::decode(&bytes).unwrap(), (command.clone(), Some(TIME)), "{line}");
+        let head = Head { time_ms: Some(TIME), by: None };
+        assert_eq!(Command::decode(&bytes).unwrap(), (command.clone(), head), "{line}");
         serde_json::from_str::<serde_json::Value>(line).unwrap();
-        let unstamped = command.encode_unstamped();
-        assert_eq!(Command::decode(&unstamped).unwrap(), (command, None));
+        let unstamped = command.encode_unstamped(None);
+        assert_eq!(Command::decode(&unstamped).unwrap(), (command, Head::default()));
         assert_eq!(stamp(&unstamped, TIME).unwrap(), bytes);
         assert!(stamp(&bytes, TIME).is_err(), "stamped twice");
+    }
+}
+
+#[test]
+fn who_asks_stands_beside_the_command() {
+    let drop = || Command::new(Op::DeleteDatabase { name: "shop".parse().unwrap() });
+    for (token, line) in [
+        (None, r#"{"v":1,"op":"delete_db","by":{"user":"ann","rev":7},"name":"shop"}"#),
+        (Some("t1"), r#"{"v":1,"op":"delete_db","by":{"user":"ann","rev":7,"token":"t1"},"name":"shop"}"#),
+    ] {
+        let by = By { user: "ann".into(), rev: 7, token: token.map(str::to_owned) };
+        let written = drop().encode_unstamped(Some(&by));
+        assert_eq!(written, line);
+        assert_eq!(Command::decode(&written).unwrap(), (drop(), Head { time_ms: None, by: Some(by.clone()) }));
+        let stamped = stamp(&written, TIME).unwrap();
+        assert_eq!(Command::decode(&stamped).unwrap(), (drop(), Head { time_ms: Some(TIME), by: Some(by) }));
     }
 }
 

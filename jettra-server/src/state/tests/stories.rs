@@ -316,6 +316,45 @@ fn the_members_follow_the_membership_and_the_leaders_commands() {
 }
 
 #[test]
+fn what_is_asked_by_a_right_that_has_ended_changes_nothing() {
+    let mut replica = Replica::new();
+    let set = |name: &str| {
+        let user =
+            NewUser { name: name.into(), role: "admin".into(), password_hash: "x".into(), databases: vec!["*".into()] };
+        Op::SetUser { user, only_if_no_admin: false }
+    };
+    let by = |user: &str, rev, token: Option<&str>| By { user: user.into(), rev, token: token.map(str::to_owned) };
+    let ask = |replica: &mut Replica, id: &str, by: &By| {
+        let command = Command::new(Op::Write(write("db", "c", save(id, "{}"))));
+        let stamped = stamp(&command.encode_unstamped(Some(by)), replica.now_ms).unwrap();
+        let allowed = replica.state.may(by).unwrap().is_ok();
+        replica.index += 1;
+        let entry = LogEntry { index: replica.index, position: b"position", payload: Payload::Command(&stamped) };
+        let outcome = replica.state.apply(&[entry]).unwrap().remove(0);
+        let written = replica.body("db", "c", id).is_some();
+        assert_eq!((allowed, allowed), (written, outcome.result.is_ok()), "{outcome:?}");
+        let refused = outcome.result.err();
+        assert!(refused.is_none_or(|e| e.code() == ErrorCode::Unauthorized && e.detail(CHANGED).is_some()));
+        written
+    };
+    // Protected mode, until there is an administrator, of whatever name.
+    assert!(ask(&mut replica, "a", &by("admin", 0, None)));
+    replica.run(set("root")).unwrap();
+    assert!(!ask(&mut replica, "b", &by("admin", 0, None)));
+    let rev = replica.state.user("root").unwrap().rev;
+    assert!(ask(&mut replica, "b", &by("root", rev, Some("t1"))));
+    assert!(!ask(&mut replica, "c", &by("root", rev + 1, None)) && !ask(&mut replica, "c", &by("eve", rev, None)));
+    replica.run(set("root")).unwrap();
+    assert!(!ask(&mut replica, "c", &by("root", rev, None)), "the password was changed");
+    let rev = replica.state.user("root").unwrap().rev;
+    assert!(ask(&mut replica, "c", &by("root", rev, Some("t1"))));
+    let until_ms = replica.now_ms + 1000;
+    replica.run(Op::TokenEnd { id: "t1".into(), user: "root".into(), until_ms }).unwrap();
+    assert!(!ask(&mut replica, "d", &by("root", rev, Some("t1"))), "the token was ended");
+    assert!(ask(&mut replica, "d", &by("root", rev, Some("t2"))) && ask(&mut replica, "e", &by("root", rev, None)));
+}
+
+#[test]
 fn users_tokens_and_the_clusters_identity_are_in_no_answer() {
     let mut replica = Replica::new();
     let init = |id: &str| Op::ClusterInit {
@@ -341,10 +380,17 @@ fn users_tokens_and_the_clusters_identity_are_in_no_answer() {
     let now_ms = replica.now_ms;
     assert_eq!(replica.run(renew("t1", "eve", now_ms)).unwrap_err().code(), ErrorCode::NotFound);
     replica.run(renew("t1", "ann", now_ms + 10)).unwrap();
-    assert_eq!(replica.state.token("t1").unwrap(), Some(("ann".into(), now_ms + 10)));
+    assert_eq!(replica.state.token("t1").unwrap(), Some((now_ms + 10, false)));
     replica.now_ms += 20;
     replica.run(renew("t2", "ann", now_ms + 1000)).unwrap();
     assert_eq!(replica.state.token("t1").unwrap(), None, "it has ended");
+    let end = |until_ms| Op::TokenEnd { id: "t3".into(), user: "ann".into(), until_ms };
+    replica.run(end(now_ms + 1000)).unwrap();
+    assert_eq!(replica.state.token("t3").unwrap(), Some((now_ms + 1000, true)));
+    assert_eq!(replica.run(renew("t3", "ann", now_ms + 2000)).unwrap_err().code(), ErrorCode::Conflict);
+    replica.now_ms += 2000;
+    replica.run(renew("t4", "ann", now_ms + 9000)).unwrap();
+    assert_eq!(replica.state.token("t3").unwrap(), None, "it is kept as long as it could be taken for good");
     let reopened = Replica::on(Arc::clone(replica.state.engine())).state;
     assert_eq!((reopened.cluster_id(), reopened.token_key()), (Some("c1".into()), Some(vec![7; 32])));
     assert_eq!(reopened.user("ann"), replica.state.user("ann"));

@@ -1,0 +1,66 @@
+//! Tokens and changed passwords, on every node.
+
+use serde_json::{Value, json};
+
+use crate::common::{Cluster, SECOND, eventually};
+use crate::{PASSWORD, ask, basic, login, set_password, token};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_good_on_every_node_until_the_password_changes() {
+    let mut cluster = Cluster::start(3).await;
+    set_password(&mut cluster.nodes).await;
+    let mut tokens = Vec::new();
+    for node in &cluster.nodes {
+        tokens.push(token(node).await);
+    }
+    for node in &cluster.nodes {
+        for token in &tokens {
+            ask(node, "GET", "/api/dbs", Some(token)).await.ok();
+        }
+        let body = json!({ "_id": node.id }).to_string();
+        let write = node.anonymous("POST", "/api/doc?db=shop&col=users").header("Authorization", &tokens[0]).body(body);
+        node.send(write).await.ok();
+    }
+    // A token and a password outlive the nodes' processes.
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    for node in &mut cluster.nodes {
+        node.start().await;
+    }
+    cluster.settled().await;
+    for node in &cluster.nodes {
+        ask(node, "GET", "/api/dbs", Some(&tokens[1])).await.ok();
+        ask(node, "GET", "/api/dbs", None).await.error("unauthorized");
+    }
+
+    // Changed through a follower, by the user itself.
+    let follower = cluster.followers().await[0];
+    let node = &cluster.nodes[follower];
+    let change = async |authorization: &str, body: Value| {
+        let request = node.anonymous("POST", "/api/change-password").header("Authorization", authorization);
+        node.send(request.body(body.to_string())).await
+    };
+    let next = "a better one";
+    change(&tokens[0], json!({ "newPassword": next })).await.error("bad_request");
+    change(&tokens[0], json!({ "oldPassword": "guess", "newPassword": next })).await.error("unauthorized");
+    ask(node, "GET", "/api/dbs", Some(&tokens[0])).await.ok();
+    change(&tokens[0], json!({ "oldPassword": PASSWORD, "newPassword": next })).await.ok();
+    for node in &cluster.nodes {
+        for token in &tokens {
+            eventually(10 * SECOND, "older tokens have ended", async || {
+                let answer = ask(node, "GET", "/api/dbs", Some(token)).await;
+                if answer.status == 401 { Ok(()) } else { Err(answer.shown()) }
+            })
+            .await;
+        }
+        ask(node, "GET", "/api/dbs", Some(&basic("admin", PASSWORD))).await.error("unauthorized");
+        ask(node, "GET", "/api/dbs", Some(&basic("admin", next))).await.ok();
+        assert_eq!(login(node, "admin", PASSWORD).await.status, 401);
+        let fresh = login(node, "admin", next).await.ok();
+        ask(node, "GET", "/api/dbs", fresh["token"].as_str()).await.ok();
+    }
+    // An administrator may name the user and leave the old one out.
+    change(&basic("admin", next), json!({ "username": "admin", "newPassword": PASSWORD })).await.ok();
+    change(&basic("admin", PASSWORD), json!({ "username": "nobody", "newPassword": "x" })).await.error("not_found");
+}
