@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::machine::Machine;
 use crate::peers::{Secret, Secrets};
 use crate::raft::Settings;
+use crate::remedy::{Fault, Kind};
 use crate::state::{Command, Op};
 
 /// How long stopping may take altogether.
@@ -183,11 +184,11 @@ async fn prepare(config: &Config) -> Result<Prepared, String> {
 
 /// What is said of a small file in `dir` that cannot be read or is damaged.
 fn unreadable(e: &std::io::Error, dir: &Path) -> String {
-    let why = e.to_string();
-    if e.kind() == std::io::ErrorKind::InvalidData && why.contains("damaged") {
-        return crate::mend::with_command(&why, dir);
+    match Kind::of(e) {
+        Kind::Damage => Fault::new(Kind::Damage, e.to_string()).told(dir),
+        Kind::Other => format!("{}: {e}", dir.display()),
+        kind => Fault::new(kind, format!("{}: {e}", dir.display())).told(dir),
     }
-    format!("{}: {why}", dir.display())
 }
 
 /// Makes the data directory and locks it against other processes.

@@ -59,7 +59,7 @@ async fn readyz(app: &Arc<App>, _: Request) -> Result<Answer> {
                     Ok("has room".to_owned())
                 },
             );
-            check("raft", picture.halted.clone().map_or(Ok("running".to_owned()), Err));
+            check("raft", picture.halted.as_ref().map_or(Ok("running".to_owned()), |fault| Err(fault.to_string())));
             check(
                 "leader",
                 match picture.leader.and_then(|id| picture.member(id)) {

@@ -112,8 +112,9 @@ impl Cluster {
         // A command with a key is applied once, whatever happens to its answers: so it may be sent again.
         let repeatable = command.request.is_some();
         let raw = unstamped.clone();
+        let brings_in = command.op.brings_in();
         let here = move |consensus: Arc<Consensus>, limit| {
-            let stamped = if own { Ok(()) } else { node.has_room() };
+            let stamped = if own { Ok(()) } else { node.has_room(brings_in) };
             let stamped = stamped.and_then(|()| stamp(&unstamped, crate::clock::now_ms()));
             async move { consensus.propose(stamped?, limit).await }
         };
@@ -143,17 +144,6 @@ impl Cluster {
             self.url()
         ))
         .with("featureLevel", level))
-    }
-
-    /// Refuses clients' writes while the disk is nearly full; the cluster's own go on.
-    fn has_room(&self) -> Result<()> {
-        if !self.is_disk_full() {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorCode::StorageFull,
-            "the leader's disk is nearly full: free some space, or lower DiskReserveBytes; reads go on",
-        ))
     }
 
     /// Runs a cluster call where the leader is.
@@ -253,10 +243,11 @@ impl Cluster {
             Work::Command(raw) => {
                 // What the log holds every node must be able to apply.
                 let unstamped = bytes::Bytes::copy_from_slice(raw.get().as_bytes());
-                Command::decode(&unstamped).map_err(|e| Error::bad_request(format!("the forwarded command: {e}")))?;
+                let decoded = Command::decode(&unstamped);
+                let (command, _) = decoded.map_err(|e| Error::bad_request(format!("the forwarded command: {e}")))?;
                 if forward.principal != OWN {
                     self.check_right(forward.by.as_ref())?;
-                    self.has_room()?;
+                    self.has_room(command.op.brings_in())?;
                 }
                 let stamped = stamp(raw.get().as_bytes(), crate::clock::now_ms())?;
                 consensus.propose(stamped, limit).await?.map(Forwarded::Committed)

@@ -216,6 +216,41 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Whether it brings documents or collections in. What does not takes them away, or is the little that people and the
+    /// cluster need so that they can: it goes on while a disk is nearly full.
+    pub fn brings_in(&self) -> bool {
+        match self {
+            Op::Write(write) => write.brings_in(),
+            Op::Batch(writes) => writes.iter().any(Write::brings_in),
+            Op::CreateDatabase { .. }
+            | Op::RenameDatabase { .. }
+            | Op::CreateCollection { .. }
+            | Op::RenameCollection { .. } => true,
+            Op::DeleteDatabase { .. }
+            | Op::DeleteCollection { .. }
+            | Op::ClusterInit { .. }
+            | Op::ClusterRegister { .. }
+            | Op::ClusterDeregister { .. }
+            | Op::ClusterStop { .. }
+            | Op::ClusterUpdateNode { .. }
+            | Op::SetUser { .. }
+            | Op::TokenRenew { .. }
+            | Op::TokenEnd { .. }
+            | Op::ClusterEvent(_)
+            | Op::DigestCheck
+            | Op::SetSettings(_)
+            | Op::RaiseFeatureLevel { .. } => false,
+        }
+    }
+}
+
+impl Write {
+    fn brings_in(&self) -> bool {
+        !matches!(self.action, Action::Delete { .. })
+    }
+}
+
 /// One write to one document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
