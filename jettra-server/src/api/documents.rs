@@ -9,12 +9,13 @@ use serde::Deserialize;
 
 use super::answer::Answer;
 use super::request::Request;
+use super::room::{self, Held};
 use super::{Access, App, Route, route};
 use crate::auth::{Principal, Role};
 use crate::error::{Error, Result};
 use crate::state::{
-    Action, Answer as Applied, CollectionName, Command, DatabaseName, Document, DocumentId, IdentifiedDocument,
-    MergePatch, Op, State, Version, Write, WriteResult, names::shown,
+    Action, Answer as Applied, CollectionName, Command, DatabaseName, Doc, Document, DocumentId, Halt,
+    IdentifiedDocument, MergePatch, Op, State, Version, Write, WriteResult, names::shown,
 };
 
 pub(super) const ROUTES: &[Route] = &[
@@ -180,25 +181,44 @@ fn bulk_documents(body: &Bytes, max_bytes: usize) -> Result<Vec<IdentifiedDocume
 /// Reads on a thread that may block, since the state may lie on disk only.
 pub(super) async fn read<T: Send + 'static>(
     app: &App,
-    read: impl FnOnce(&State) -> Result<T, crate::state::Halt> + Send + 'static,
+    read: impl FnOnce(&State) -> Result<T, Halt> + Send + 'static,
 ) -> Result<T> {
     let state = app.cluster.state()?;
     tokio::task::spawn_blocking(move || read(&state)).await.map_err(internal)?.map_err(internal)
+}
+
+/// Reads a document within the room for answers under way: where there is none, it is let go, and read again once
+/// there is.
+async fn document_within_room(
+    app: &App,
+    find: impl Fn(&State) -> Result<Option<Doc>, Halt> + Clone + Send + 'static,
+) -> Result<Option<(Doc, Option<Held>)>> {
+    let mut waited: Option<(usize, Held)> = None;
+    loop {
+        let state = app.cluster.state()?;
+        let found = if state.is_busy() { read(app, find.clone()).await? } else { find(&state).map_err(internal)? };
+        let Some(doc) = found else { return Ok(None) };
+        let bytes = doc.body.len();
+        if bytes <= room::SHORT {
+            return Ok(Some((doc, None)));
+        }
+        let held = waited.take().filter(|(enough, _)| *enough >= bytes).map(|(_, held)| held);
+        if let Some(held) = held.or_else(|| app.room.take(bytes)) {
+            return Ok(Some((doc, Some(held))));
+        }
+        drop(doc);
+        waited = Some((bytes, app.room.wait(bytes, room::WAIT).await?));
+    }
 }
 
 async fn get(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (db, col, id) = (request.query.database()?, request.query.collection()?, request.query.id()?);
     readable(&request.principal, &db)?;
     let index = request.ready_to_read(app).await?;
-    let state = app.cluster.state()?;
     let missing = Error::not_found(format!("there is no document {} in {db}/{col}", shown(id.as_str())));
-    let found = if state.is_busy() {
-        read(app, move |state| state.get(&db, &col, &id)).await?
-    } else {
-        state.get(&db, &col, &id).map_err(internal)?
-    };
-    let doc = found.ok_or(missing)?;
-    Ok(Answer::raw_json(doc.body).etag(doc.rev).index(index))
+    let found = document_within_room(app, move |state| state.get(&db, &col, &id)).await?;
+    let (doc, held) = found.ok_or(missing)?;
+    Ok(Answer::raw_json(doc.body).etag(doc.rev).index(index).held(held))
 }
 
 async fn versions(app: &Arc<App>, request: Request) -> Result<Answer> {
@@ -214,9 +234,10 @@ async fn version(app: &Arc<App>, request: Request) -> Result<Answer> {
     let version: Version = request.query.required("version")?.parse()?;
     readable(&request.principal, &db)?;
     let index = request.ready_to_read(app).await?;
-    let found = read(app, move |state| state.version(&db, &col, &id, version)).await?;
+    let found = document_within_room(app, move |state| state.version(&db, &col, &id, version)).await?;
     let missing = || Error::not_found(format!("there is no version {version}: see GET /api/versions"));
-    Ok(Answer::raw_json(found.ok_or_else(missing)?.body).etag(version.rev).index(index))
+    let (doc, held) = found.ok_or_else(missing)?;
+    Ok(Answer::raw_json(doc.body).etag(version.rev).index(index).held(held))
 }
 
 #[derive(Deserialize)]

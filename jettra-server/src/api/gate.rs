@@ -17,6 +17,7 @@ use jettra_client::wire::ErrorCode;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{self, insert};
+use super::connection::Connection;
 use super::request::{Query, Request, call};
 use super::{Access, App, Kind, Route, health, routes, rpc};
 use crate::auth::{Basis, Origin, Principal, Role, check_host_and_origin};
@@ -93,6 +94,7 @@ async fn enter(
     parts: Parts,
     body: axum::body::Body,
 ) -> Response<axum::body::Body> {
+    let connection = parts.extensions.get::<Arc<Connection>>().cloned();
     let entered = async {
         if route.access != Access::Public {
             app.cluster.wait_started(app.config.request_timeout).await;
@@ -122,17 +124,19 @@ async fn enter(
         let request =
             Request { method: parts.method, path, query, headers: parts.headers, body: bytes, principal, origin, call };
         let (origin, deadline) = (request.origin, request.call.deadline);
-        match (route.handler)(app.clone(), request).await {
+        let answer = match (route.handler)(app.clone(), request).await {
             Err(e) if e.detail(CHANGED).is_some() => {
-                Err(look_again(&app, route.access, authorization.as_ref(), &origin, deadline, &e).await)
+                return Err(look_again(&app, route.access, authorization.as_ref(), &origin, deadline, &e).await);
             }
-            answered => answered,
+            answered => answered?,
+        };
+        match &connection {
+            // What everybody may read is part of the program and takes no memory of its own.
+            Some(connection) if route.access != Access::Public => answer.into_response_on(connection, &app.room),
+            _ => Ok(answer.into_response()),
         }
     };
-    match entered.await {
-        Ok(answer) => answer.into_response(),
-        Err(e) => answer::error(e),
-    }
+    entered.await.unwrap_or_else(answer::error)
 }
 
 pub(super) fn ends(parts: &Parts) -> Result<Ends> {

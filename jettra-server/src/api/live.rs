@@ -185,7 +185,7 @@ async fn stream(app: &Arc<App>, request: Request) -> Result<Answer> {
     let room = app.live.room.clone().try_acquire_owned();
     let room =
         room.map_err(|_| Error::busy("too many pages watch this node already: close some, or open another node's"))?;
-    let (out, body) = Writer::with_room(IDLE, 1);
+    let (out, body) = Writer::new(IDLE, 1, ());
     let reader = Reader {
         user: request.principal.name,
         app: app.clone(),

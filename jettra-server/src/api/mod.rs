@@ -2,6 +2,8 @@
 //!
 //! - `listener`: the port, on every address that `Host` means
 //! - [`server`]: connections: accept, bound, shut down
+//! - `connection`: one of them: its bytes, and what its client has to take
+//! - `room`: what answers under way take of the memory
 //! - `request`, `answer`: what comes in, parsed once; what goes out
 //! - `stream`: answers that are written while they are sent
 //! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
@@ -13,6 +15,7 @@
 
 mod answer;
 mod cluster;
+mod connection;
 mod databases;
 mod documents;
 mod gate;
@@ -22,6 +25,7 @@ mod live;
 mod openapi;
 mod queries;
 mod request;
+mod room;
 mod rpc;
 pub mod server;
 mod sessions;
@@ -44,6 +48,7 @@ use self::answer::Answer;
 pub use self::listener::Listener;
 pub use self::live::Live;
 use self::request::{Query, Request};
+pub use self::room::Room;
 pub use self::watch::Watches;
 use crate::auth::{Auth, Role};
 use crate::cluster::Cluster;
@@ -63,6 +68,8 @@ pub struct App {
     pub prometheus: PrometheusHandle,
     /// KiB of request bodies that may be held at once.
     pub bodies: Arc<Semaphore>,
+    /// Room for answers under way.
+    pub room: Room,
     /// Queries that may read a collection at once.
     pub scans: Arc<Semaphore>,
     /// Those who watch the cluster.

@@ -39,7 +39,7 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
 
     let state = app.cluster.state()?;
     let limits = Limits { turn: TURN, idle: app.config.send_timeout, total: LONGEST };
-    let (index, body) = written(&app.scans, limits, move |out| {
+    let (index, body) = written((&app.scans, &app.room), limits, move |out| {
         let pin = state.pin();
         out.begin(pin.index());
         out.write(|text| text.put_u8(b'['))?;
