@@ -12,15 +12,15 @@ use crate::error::{Error, Result};
 pub(super) const PREFIX: &str = "/federated/";
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/api/federated", Access::Role(Role::Reader), [], "the cluster, in the shape that old clients read", federated),
-    route!(GET "/api/federated/node-leader", Access::Role(Role::Reader), [], "the leader's entry of it", node_leader),
-    route!(GET "/api/federated/config", Access::Role(Role::Reader), [], "the URLs of the members", federated_config),
-    route!(GET "/federated/status", Access::Role(Role::Reader), [], "the same as GET /api/federated", federated),
-    route!(GET "/federated/node-leader", Access::Role(Role::Reader), [], "the same as GET /api/federated/node-leader", node_leader),
-    route!(POST "/federated/login", Access::Public, [], "the same as POST /api/login", sessions::login),
-    route!(POST "/federated/addPeer", Access::Role(Role::Admin), ["dry_run?"], "the same as POST /api/cluster/register", cluster::register),
-    route!(POST "/federated/removePeer", Access::Role(Role::Admin), ["dry_run?"], "the same as POST /api/cluster/deregister", cluster::deregister),
-    route!(POST "/federated/stop", Access::Role(Role::Admin), ["dry_run?"], "the same as POST /api/cluster/stop", cluster::stop),
+    route!(GET "/api/federated", Access::Role(Role::Reader), Plain, [], "the cluster, in the shape that old clients read", federated),
+    route!(GET "/api/federated/node-leader", Access::Role(Role::Reader), Plain, [], "the leader's entry of it", node_leader),
+    route!(GET "/api/federated/config", Access::Role(Role::Reader), Plain, [], "the URLs of the members", federated_config),
+    route!(GET "/federated/status", Access::Role(Role::Reader), Plain, [], "the same as GET /api/federated", federated),
+    route!(GET "/federated/node-leader", Access::Role(Role::Reader), Plain, [], "the same as GET /api/federated/node-leader", node_leader),
+    route!(POST "/federated/login", Access::Public, Plain, [], "the same as POST /api/login", sessions::login),
+    route!(POST "/federated/addPeer", Access::Role(Role::Admin), Membership, [], "the same as POST /api/cluster/register", cluster::register),
+    route!(POST "/federated/removePeer", Access::Role(Role::Admin), Membership, [], "the same as POST /api/cluster/deregister", cluster::deregister),
+    route!(POST "/federated/stop", Access::Role(Role::Admin), Membership, [], "the same as POST /api/cluster/stop", cluster::stop),
 ];
 
 async fn federated(app: &Arc<App>, _: Request) -> Result<Answer> {

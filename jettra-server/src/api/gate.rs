@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::answer::{self, insert};
 use super::connection::Connection;
 use super::request::{Query, Request, call};
-use super::{Access, App, Route, federated, health, routes, rpc};
+use super::{Access, App, Kind, Route, federated, health, routes, rpc};
 use crate::auth::{Basis, Origin, Principal, Role, check_host_and_origin};
 use crate::cluster::Call;
 use crate::error::{Error, Result};
@@ -109,6 +109,7 @@ async fn enter(
         let authorization = parts.headers.get(AUTHORIZATION).cloned();
         let principal = principal(&app, route.access, authorization.as_ref(), &origin, basis).await?;
         let query = query?;
+        route.check(&query, &parts.headers)?;
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
         let path = path.map_err(|_| Error::bad_request("the path is not UTF-8"))?.into_owned();
         let call = call(&query, &parts.headers, &principal, app.config.request_timeout)?;
@@ -119,7 +120,7 @@ async fn enter(
             _ => app.config.max_body_bytes,
         };
         let body = if limit == 0 { None } else { Some(read_body(&app, &parts.headers, body, limit).await?) };
-        let bytes = body.as_ref().map(|b| b.bytes.clone()).unwrap_or_default();
+        let bytes = body.as_ref().map(|b| without_mark(&b.bytes)).unwrap_or_default();
         let request =
             Request { method: parts.method, path, query, headers: parts.headers, body: bytes, principal, origin, call };
         let (origin, deadline) = (request.origin, request.call.deadline);
@@ -147,7 +148,7 @@ fn basis(route: &Route, query: &Query) -> Basis {
     let is_own = route.method == Method::GET
         && match query.get("consistency") {
             Some(consistency) => consistency == "local",
-            None => !route.parameters.contains(&"consistency?") || route.path == health::EVENTS,
+            None => route.kind != Kind::Read || route.path == health::EVENTS,
         };
     if is_own { Basis::ThisNode } else { Basis::Cluster }
 }
@@ -190,6 +191,11 @@ async fn principal(
     let principal = app.auth.principal(header, origin, basis).await?;
     principal.require(role)?;
     Ok(principal)
+}
+
+/// A body without the mark of UTF-8 that some editors and programs put before a text.
+fn without_mark(body: &Bytes) -> Bytes {
+    if body.starts_with("\u{feff}".as_bytes()) { body.slice('\u{feff}'.len_utf8()..) } else { body.clone() }
 }
 
 /// A body and its share of what all bodies together may take, held until dropped.

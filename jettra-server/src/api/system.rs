@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 use crate::raft::ServerState;
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/livez", Access::Public, [], "200 while the process serves", livez),
-    route!(GET "/readyz", Access::Public, [], "200 when the node can serve requests, else 503; a line a check", readyz),
-    route!(GET "/metrics", Access::Machine, [], "Prometheus text", prometheus),
-    route!(GET "/api/metrics", Access::Machine, [], "the machine that the node runs on", machine),
-    route!(GET "/api/config", Access::Role(Role::Admin), [], "the effective configuration, secrets masked", config),
-    route!(GET "/api/openapi.json", Access::Public, [], "this API as an OpenAPI document", document),
+    route!(GET "/livez", Access::Public, Page, [], "200 while the process serves", livez),
+    route!(GET "/readyz", Access::Public, Page, [], "200 when the node can serve requests, else 503; a line a check", readyz),
+    route!(GET "/metrics", Access::Machine, Plain, [], "Prometheus text", prometheus),
+    route!(GET "/api/metrics", Access::Machine, Plain, [], "the machine that the node runs on", machine),
+    route!(GET "/api/config", Access::Role(Role::Admin), Plain, [], "the effective configuration, secrets masked", config),
+    route!(GET "/api/openapi.json", Access::Public, Plain, [], "this API as an OpenAPI document", document),
 ];
 
 async fn livez(_: &Arc<App>, _: Request) -> Result<Answer> {
