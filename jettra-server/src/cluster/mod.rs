@@ -61,6 +61,7 @@ use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secret, Secrets, Sessions};
 use crate::raft::{Consensus, Member, ServerState, Settings};
+use crate::recent::Recent;
 use crate::seldom::Seldom;
 use crate::state::State;
 
@@ -149,6 +150,8 @@ pub struct Cluster {
     fetching: Mutex<Option<String>>,
     /// When the doctor saw first what it sees now.
     findings: Mutex<doctor::Memory>,
+    /// Wrong passwords that were sent to this node.
+    pub wrong_passwords: Arc<Recent>,
     /// What the cluster did in the last quarter of an hour.
     pub samples: Samples,
 }
@@ -196,6 +199,7 @@ impl Cluster {
             reports: report::Reports::default(),
             fetching: Mutex::default(),
             findings: Mutex::default(),
+            wrong_passwords: Arc::default(),
             samples: Samples::default(),
         }))
     }
