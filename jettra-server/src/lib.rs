@@ -8,7 +8,7 @@
 //! - [`feature`]: what the nodes of a cluster have agreed to write
 //! - [`clock`], [`random`], [`files`], [`sealed`]: where time and randomness enter; small files that survive a crash,
 //!   and that say when they are damaged
-//! - [`mend`]: what a person is told to do about damage
+//! - [`remedy`]: why a node cannot go on, and what a person is told to do about it
 //! - [`private`]: what a node keeps is closed to other users of the machine
 //! - [`storage`]: bytes: ordered keys, atomic batches, scans, durable points
 //! - [`state`]: documents: the deterministic state machine; command in, outcome out
@@ -41,7 +41,6 @@ pub mod error;
 pub mod feature;
 pub mod files;
 pub mod machine;
-pub mod mend;
 pub mod node;
 pub mod output;
 pub mod peers;
@@ -52,6 +51,7 @@ pub mod raft;
 pub mod random;
 pub mod recent;
 pub mod recover;
+pub mod remedy;
 pub mod repair;
 pub mod sealed;
 pub mod seldom;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jettra_client::wire::MachineMetrics;
 use parking_lot::Mutex;
-use sysinfo::{DiskRefreshKind, Disks, System};
+use sysinfo::System;
 
 /// How long a sample counts as fresh. CPU use is an average over the time between two samples.
 const FRESH: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ impl Machine {
     }
 
     fn measure(&self, system: Option<&mut System>) -> MachineMetrics {
-        let (disk_total, disk_free) = self.disk_space();
+        let (disk_total, disk_free) = disk_space(&self.data_dir).unwrap_or_default();
         let mut metrics = MachineMetrics {
             disk_total,
             disk_free,
@@ -72,18 +72,14 @@ impl Machine {
         metrics.disk_usage = percent(metrics.disk_used, metrics.disk_total);
         metrics
     }
+}
 
-    /// Total and available bytes of the disk mounted nearest above the data directory; zeros where
-    /// the system does not tell.
-    fn disk_space(&self) -> (u64, u64) {
-        let kind = DiskRefreshKind::nothing().with_storage();
-        let Ok(disks) = Disks::new_with_refreshed_list_specifics(kind) else { return (0, 0) };
-        disks
-            .iter()
-            .filter(|disk| self.data_dir.starts_with(disk.mount_point()))
-            .max_by_key(|disk| disk.mount_point().components().count())
-            .map_or((0, 0), |disk| (disk.total_space(), disk.available_space()))
-    }
+/// Total bytes of the disk that holds `dir`, and those that this user may still write; `None` where the system does not
+/// tell. May wait for the disk.
+pub fn disk_space(dir: &Path) -> Option<(u64, u64)> {
+    let disk = nix::sys::statvfs::statvfs(dir).ok()?;
+    let unit = disk.fragment_size();
+    Some((disk.blocks().saturating_mul(unit), disk.blocks_available().saturating_mul(unit)))
 }
 
 /// Bytes of this process in memory; `None` where the system does not tell.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::Semaphore;
 
-use crate::api::{App, Listener, Watches, server};
+use crate::api::{App, Listener, Room, Watches, server};
 use crate::auth::{Auth, host_of};
 use crate::cluster::identity::{self, Identity, Membership};
 use crate::cluster::{Call, Cluster, Options, Stop};
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::machine::Machine;
 use crate::peers::{Secret, Secrets};
 use crate::raft::Settings;
+use crate::remedy::{Fault, Kind};
 use crate::state::{Command, Op};
 
 /// How long stopping may take altogether.
@@ -63,6 +64,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         cluster: cluster.clone(),
         auth: auth.clone(),
         bodies: Arc::new(Semaphore::new((config.max_in_flight_bytes / 1024).min(Semaphore::MAX_PERMITS))),
+        room: Room::new(config.max_answer_bytes),
         prometheus,
         hosts,
         config: config.clone(),
@@ -183,11 +185,11 @@ async fn prepare(config: &Config) -> Result<Prepared, String> {
 
 /// What is said of a small file in `dir` that cannot be read or is damaged.
 fn unreadable(e: &std::io::Error, dir: &Path) -> String {
-    let why = e.to_string();
-    if e.kind() == std::io::ErrorKind::InvalidData && why.contains("damaged") {
-        return crate::mend::with_command(&why, dir);
+    match Kind::of(e) {
+        Kind::Damage => Fault::new(Kind::Damage, e.to_string()).told(dir),
+        Kind::Other => format!("{}: {e}", dir.display()),
+        kind => Fault::new(kind, format!("{}: {e}", dir.display())).told(dir),
     }
-    format!("{}: {why}", dir.display())
 }
 
 /// Makes the data directory and locks it against other processes.
@@ -280,6 +282,7 @@ async fn give_identity(cluster: Arc<Cluster>) {
             cluster_id: consensus.cluster().to_owned(),
             token_key: crate::random::bytes::<32>().to_vec(),
             settings: crate::state::Settings::default(),
+            feature_level: crate::feature::supported(),
         };
         let done = cluster.write(&Call::internal(Duration::from_secs(5)), &Command::new(op)).await;
         if let Err(e) = done {

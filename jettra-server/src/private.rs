@@ -12,7 +12,7 @@ use std::path::Path;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
-use crate::mend::shell_word;
+use crate::remedy::shell_word;
 
 /// What group and others may do.
 const OTHERS: u32 = 0o077;

@@ -13,9 +13,9 @@ use clap::Args;
 use crate::cluster::addresses::{self, Addresses};
 use crate::cluster::identity::{self, Identity};
 use crate::data_dir::DataDir;
-use crate::mend;
 use crate::peers::Secret;
 use crate::raft::{StateStore, Survey, mark_is_whole, mark_path, offline, state_in_use};
+use crate::remedy;
 use crate::sealed;
 use crate::storage::sled_files;
 
@@ -117,7 +117,7 @@ fn check(dir: &DataDir, refetch: bool) -> Result<Report, String> {
     if small_file(&mut report, &of("secret"), &is_line) == Small::Lost {
         report.left.push(format!(
             "copy the file from another member: scp <another member's data directory>/secret {}",
-            mend::shell_word(&of("secret").display().to_string())
+            remedy::shell_word(&of("secret").display().to_string())
         ));
     }
     if small_file(&mut report, &addresses::path(dir.path()), &is_addresses) == Small::Lost {
@@ -195,12 +195,12 @@ impl Who {
         if self.alone {
             return format!(
                 "what this node promised cannot be read: {alone} {}",
-                mend::shell_word(&dir.display().to_string())
+                remedy::shell_word(&dir.display().to_string())
             );
         }
         format!(
             "what this node promised to the others cannot be read, so it has to come back as a new member. Run: {}",
-            mend::register_anew(dir, self.url.as_deref(), self.other.as_deref())
+            remedy::register_anew(dir, self.url.as_deref(), self.other.as_deref())
         )
     }
 }

@@ -16,20 +16,20 @@ use crate::state::{Command, Op, Settings};
 use jettra_client::wire::ErrorCode;
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/api/cluster", Access::Role(Role::Reader), [], "the cluster as this node sees it", show),
-    route!(POST "/api/cluster/register", Access::Role(Role::Admin), ["dry_run?"], "makes the node at a URL a member", register),
-    route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), ["dry_run?"], "makes a node a member no more", deregister),
-    route!(POST "/api/cluster/stop", Access::Role(Role::Admin), ["dry_run?"], "ends a node's process", stop),
-    route!(POST "/api/cluster/pause", Access::Role(Role::Admin), ["dry_run?"], "lets a node lead no more; it stays a member and votes", pause),
-    route!(POST "/api/cluster/resume", Access::Role(Role::Admin), ["dry_run?"], "lets a paused node lead again", resume),
-    route!(POST "/api/cluster/upgrade", Access::Role(Role::Admin), ["dry_run?"], "raises the feature level to what all members support", upgrade),
-    route!(GET "/api/cluster/settings", Access::Role(Role::Admin), ["consistency?"], "the replicated settings", settings),
-    route!(PUT "/api/cluster/settings", Access::Role(Role::Admin), [], "changes those settings that the body names", change_settings),
-    route!(POST "/api/cluster/transfer", Access::Role(Role::Admin), ["dry_run?"], "hands leadership to a node", transfer),
-    route!(GET "/api/cluster/safe-to-stop", Access::Role(Role::Admin), ["node"], "200 if a node may stop without cost to the majority, else 409", safe_to_stop),
-    route!(GET "/api/federated", Access::Role(Role::Reader), [], "the cluster, in the shape that old clients read", federated),
-    route!(GET "/api/federated/node-leader", Access::Role(Role::Reader), [], "the leader's entry of it", node_leader),
-    route!(GET "/api/federated/config", Access::Role(Role::Reader), [], "the URLs of the members", federated_config),
+    route!(GET "/api/cluster", Access::Role(Role::Reader), Plain, [], "the cluster as this node sees it", show),
+    route!(POST "/api/cluster/register", Access::Role(Role::Admin), Membership, [], "makes the node at a URL a member", register),
+    route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), Membership, [], "makes a node a member no more", deregister),
+    route!(POST "/api/cluster/stop", Access::Role(Role::Admin), Membership, [], "ends a node's process", stop),
+    route!(POST "/api/cluster/pause", Access::Role(Role::Admin), Membership, [], "lets a node lead no more; it stays a member and votes", pause),
+    route!(POST "/api/cluster/resume", Access::Role(Role::Admin), Membership, [], "lets a paused node lead again", resume),
+    route!(POST "/api/cluster/upgrade", Access::Role(Role::Admin), Membership, [], "raises the feature level to what all members support", upgrade),
+    route!(GET "/api/cluster/settings", Access::Role(Role::Admin), Read, [], "the replicated settings", settings),
+    route!(PUT "/api/cluster/settings", Access::Role(Role::Admin), Write, [], "changes those settings that the body names", change_settings),
+    route!(POST "/api/cluster/transfer", Access::Role(Role::Admin), Membership, [], "hands leadership to a node", transfer),
+    route!(GET "/api/cluster/safe-to-stop", Access::Role(Role::Admin), Plain, ["node"], "200 if a node may stop without cost to the majority, else 409", safe_to_stop),
+    route!(GET "/api/federated", Access::Role(Role::Reader), Plain, [], "the cluster, in the shape that old clients read", federated),
+    route!(GET "/api/federated/node-leader", Access::Role(Role::Reader), Plain, [], "the leader's entry of it", node_leader),
+    route!(GET "/api/federated/config", Access::Role(Role::Reader), Plain, [], "the URLs of the members", federated_config),
 ];
 
 async fn show(app: &Arc<App>, _: Request) -> Result<Answer> {

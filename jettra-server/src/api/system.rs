@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 use crate::raft::ServerState;
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/livez", Access::Public, [], "200 while the process serves", livez),
-    route!(GET "/readyz", Access::Public, [], "200 when the node can serve requests, else 503; a line a check", readyz),
-    route!(GET "/metrics", Access::Machine, [], "Prometheus text", prometheus),
-    route!(GET "/api/metrics", Access::Machine, [], "the machine that the node runs on", machine),
-    route!(GET "/api/config", Access::Role(Role::Admin), [], "the effective configuration, secrets masked", config),
-    route!(GET "/api/openapi.json", Access::Public, [], "this API as an OpenAPI document", document),
+    route!(GET "/livez", Access::Public, Page, [], "200 while the process serves", livez),
+    route!(GET "/readyz", Access::Public, Page, [], "200 when the node can serve requests, else 503; a line a check", readyz),
+    route!(GET "/metrics", Access::Machine, Plain, [], "Prometheus text", prometheus),
+    route!(GET "/api/metrics", Access::Machine, Plain, [], "the machine that the node runs on", machine),
+    route!(GET "/api/config", Access::Role(Role::Admin), Plain, [], "the effective configuration, secrets masked", config),
+    route!(GET "/api/openapi.json", Access::Public, Plain, [], "this API as an OpenAPI document", document),
 ];
 
 async fn livez(_: &Arc<App>, _: Request) -> Result<Answer> {
@@ -59,7 +59,7 @@ async fn readyz(app: &Arc<App>, _: Request) -> Result<Answer> {
                     Ok("has room".to_owned())
                 },
             );
-            check("raft", picture.halted.clone().map_or(Ok("running".to_owned()), Err));
+            check("raft", picture.halted.as_ref().map_or(Ok("running".to_owned()), |fault| Err(fault.to_string())));
             check(
                 "leader",
                 match picture.leader.and_then(|id| picture.member(id)) {

@@ -62,7 +62,7 @@ impl Identity {
     /// node has joined a cluster.
     pub fn load_or_create(data_dir: &Path, configured: Option<&str>) -> io::Result<Self> {
         let path = path(data_dir);
-        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
         let stored = match crate::sealed::bytes_of(&path)? {
             Some(bytes) => {
                 let identity: Identity =

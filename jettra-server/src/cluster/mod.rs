@@ -32,6 +32,7 @@ mod refetch;
 mod register;
 mod report;
 mod roles;
+mod room;
 mod route;
 mod samples;
 mod scrub;
@@ -49,7 +50,7 @@ pub use samples::Samples;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,7 @@ use crate::machine::Machine;
 use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secret, Secrets, Sessions};
 use crate::raft::{Consensus, Member, ServerState, Settings};
 use crate::recent::Recent;
+use crate::remedy::Fault;
 use crate::seldom::Seldom;
 use crate::state::State;
 
@@ -136,8 +138,8 @@ pub struct Cluster {
     caught_up: AtomicBool,
     /// When it opened what it is a member of.
     opened: OnceLock<Instant>,
-    /// Whether the disk has less room than is reserved.
-    disk_full: AtomicBool,
+    /// Bytes that are free on the disk, as last seen.
+    disk_free: AtomicU64,
     /// One queue of membership changes.
     changes: tokio::sync::Mutex<()>,
     stop: watch::Sender<Stop>,
@@ -189,7 +191,7 @@ impl Cluster {
             started: watch::Sender::new(false),
             caught_up: AtomicBool::new(false),
             opened: OnceLock::new(),
-            disk_full: AtomicBool::new(false),
+            disk_free: AtomicU64::new(u64::MAX),
             changes: tokio::sync::Mutex::new(()),
             stop: watch::Sender::new(Stop::Running),
             machine,
@@ -211,9 +213,9 @@ impl Cluster {
     pub async fn open(self: &Arc<Self>) -> std::result::Result<Arc<Consensus>, String> {
         let identity = self.identity();
         let membership = identity.membership.ok_or("the node is no member yet")?;
-        let damaged = |why: String| crate::mend::with_command(&why, &self.options.data_dir);
+        let told = |fault: Fault| fault.told(&self.options.data_dir);
         self.peers.set_caller(self.secrets(), &membership.cluster_id, membership.raft_id);
-        let (log, store) = self.open_stores(&membership, identity.has_promised).await.map_err(damaged)?;
+        let (log, store) = self.open_stores(&membership, identity.has_promised).await.map_err(told)?;
         let consensus = Consensus::open(
             membership.raft_id,
             &membership.cluster_id,
@@ -223,7 +225,7 @@ impl Cluster {
             self.peers.clone(),
         )
         .await
-        .map_err(damaged)?;
+        .map_err(told)?;
         self.opened.get_or_init(Instant::now);
         self.consensus.send_replace(Some(consensus.clone()));
         tokio::spawn(roles::run(self.clone(), consensus.clone()));
@@ -254,8 +256,8 @@ impl Cluster {
             let marks = move || log.write_mark().and_then(|()| store.settle(log.bounds().0));
             match tokio::task::spawn_blocking(marks).await {
                 Ok(Ok(())) => {}
-                Ok(Err(e)) => self.fail(format!("the marks of log and state could not be written: {e}")),
-                Err(e) => self.fail(e.to_string()),
+                Ok(Err(e)) => return self.halt(&Fault::io("the marks of log and state could not be written", &e)),
+                Err(e) => return self.fail(e.to_string()),
             }
             if !consensus.log().is_pristine()
                 && let Err(e) = self.keep_promised().await
@@ -263,17 +265,15 @@ impl Cluster {
                 return self.fail(e);
             }
             let picture = consensus.picture();
-            if let Some(why) = picture.halted {
-                return self.fail(crate::mend::with_command(&why, &self.options.data_dir));
+            if let Some(fault) = picture.halted {
+                return self.halt(&fault);
             }
             self.look_at_disk().await;
             // What was superseded while nobody writes goes as well.
             let state = consensus.state();
             match tokio::task::spawn_blocking(move || state.reclaim(RECLAIM_KEYS)).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(e)) => {
-                    return self.fail(crate::mend::with_command(&e.to_string(), &self.options.data_dir));
-                }
+                Ok(Err(e)) => return self.halt(&e.fault()),
                 Err(e) => return self.fail(e.to_string()),
             }
             let disk = consensus.log().disk_bytes();
@@ -286,19 +286,6 @@ impl Cluster {
                 (last_point, disk_then, index_then) = (std::time::Instant::now(), disk, picture.applied);
             }
         }
-    }
-
-    async fn look_at_disk(&self) {
-        let machine = self.machine().await;
-        let full = machine.disk_total > 0 && machine.disk_free < self.options.disk_reserve_bytes;
-        if self.disk_full.swap(full, Ordering::Relaxed) != full {
-            tracing::warn!(full, free = machine.disk_free, "disk guard");
-        }
-    }
-
-    /// Whether writes are refused for lack of room on the disk.
-    pub fn is_disk_full(&self) -> bool {
-        self.disk_full.load(Ordering::Relaxed)
     }
 
     /// Says that the node has opened what it is a member of, or waits to be registered.
@@ -482,7 +469,7 @@ impl Cluster {
             stored.store(&dir)
         });
         let stored = storing.await.map_err(|e| e.to_string())?;
-        stored.map_err(|e| format!("the membership could not be kept in {}: {e}", self.options.data_dir.display()))?;
+        stored.map_err(|e| Fault::io("the membership could not be kept", &e).told(&self.options.data_dir))?;
         if let Some(secret) = secret {
             *self.secrets.write() = Some(secret.into());
             *self.secret_is_ours.write() = true;
@@ -497,7 +484,7 @@ impl Cluster {
             return;
         }
         if let Err(e) = self.change_identity(|identity| identity.feature_level = level).await {
-            self.fail(format!("the feature level could not be kept in the data directory: {e}"));
+            self.fail(e);
         }
     }
 
@@ -509,8 +496,7 @@ impl Cluster {
         if self.identity.read().has_promised {
             return Ok(());
         }
-        let kept = self.change_identity(|identity| identity.has_promised = true).await;
-        kept.map_err(|e| format!("that raft has begun could not be kept in the data directory: {e}"))
+        self.change_identity(|identity| identity.has_promised = true).await
     }
 
     async fn change_identity(&self, change: impl FnOnce(&mut Identity)) -> std::result::Result<(), String> {
@@ -519,9 +505,15 @@ impl Cluster {
         change(&mut identity);
         let (dir, stored) = (self.options.data_dir.clone(), identity.clone());
         let stored = tokio::task::spawn_blocking(move || stored.store(&dir)).await.map_err(|e| e.to_string())?;
-        stored.map_err(|e| e.to_string())?;
+        let what = || format!("{} could not be written", identity::path(&self.options.data_dir).display());
+        stored.map_err(|e| Fault::io(what(), &e).told(&self.options.data_dir))?;
         *self.identity.write() = identity;
         Ok(())
+    }
+
+    /// Ends the process because of `fault`.
+    fn halt(&self, fault: &Fault) {
+        self.fail(fault.told(&self.options.data_dir));
     }
 
     fn fail(&self, why: String) {

@@ -15,6 +15,7 @@ use super::identity::Membership;
 use super::{Cluster, Stop};
 use crate::peers::Target;
 use crate::raft::{Envelope, LogStore, StateStore, fetch, mark_path};
+use crate::remedy::{Fault, Kind};
 
 /// Between two rounds of asking the members.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -28,37 +29,42 @@ impl Cluster {
         self: &Arc<Self>,
         membership: &Membership,
         has_promised: bool,
-    ) -> Result<(LogStore, Arc<StateStore>), String> {
+    ) -> Result<(LogStore, Arc<StateStore>), Fault> {
         let options = self.options.clone();
         let opening = tokio::task::spawn_blocking(move || {
             if let Some(why) = log_is_gone(&options.data_dir, has_promised) {
-                return Err(why);
+                return Err(Fault::new(Kind::Damage, why));
             }
-            let log = LogStore::open(&options.data_dir.join("log")).map_err(|e| e.to_string())?;
+            let log = options.data_dir.join("log");
+            let log = LogStore::open(&log).map_err(|e| match Kind::of(&e) {
+                Kind::Damage => Fault::new(Kind::Damage, e.to_string()),
+                _ => Fault::io(format_args!("the raft log in {} cannot be opened", log.display()), &e),
+            })?;
             let dir = options.data_dir.join("state");
-            let store = StateStore::open(&dir, options.cache_bytes).map_err(|e| e.to_string())?;
+            let store = StateStore::open(&dir, options.cache_bytes).map_err(|e| e.fault())?;
             let known = Addresses::load(&options.data_dir).unwrap_or_else(|e| {
                 tracing::warn!(error = %e, "going on without the members' addresses: they are written again");
                 None
             });
-            Ok::<_, String>((log, Arc::new(store), known.unwrap_or_default()))
+            Ok::<_, Fault>((log, Arc::new(store), known.unwrap_or_default()))
         });
-        let (log, store, known) = opening.await.map_err(|e| e.to_string())??;
+        let (log, store, known) = opening.await.map_err(|e| Fault::other(e.to_string()))??;
         let (first, applied) = (log.bounds().0, store.state().applied().index);
         if log.is_pristine() && (has_promised || applied.is_some()) {
-            return Err(log_is_lost(&self.options.data_dir));
+            return Err(Fault::new(Kind::Damage, log_is_lost(&self.options.data_dir)));
         }
         let next = applied.map_or(0, |index| index + 1);
         if next < first {
             let others: Vec<Address> = known.others(membership.raft_id).cloned().collect();
             // A state that has something and not enough is not what a repair leaves behind.
             if applied.is_some() || others.is_empty() {
-                return Err(format!(
+                let what = format!(
                     "the state in {} ends before index {next} and the log begins at {first}: something in between is lost",
                     store.dir().display()
-                ));
+                );
+                return Err(Fault::new(Kind::Damage, what));
             }
-            self.fetch_state(membership, &store, &others, first - 1).await?;
+            self.fetch_state(membership, &store, &others, first - 1).await.map_err(Fault::other)?;
         }
         fetch::reconcile(&log, &store).await?;
         Ok((log, store))

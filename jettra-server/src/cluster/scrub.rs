@@ -70,7 +70,7 @@ fn damaged(halt: &Halt, data_dir: &std::path::Path) -> String {
         "the scrub found damage in {}: {halt}. The node stops, so that it serves nothing wrong; look at it and mend it \
          with: {}",
         data_dir.join("state").display(),
-        crate::mend::repair_command(data_dir)
+        crate::remedy::repair_command(data_dir)
     )
 }
 

@@ -59,6 +59,7 @@ pub(super) fn defaults() -> Config {
         max_body_bytes: 16 * MIB,
         max_connections: 1_000,
         max_in_flight_bytes: 64 * MIB,
+        max_answer_bytes: 128 * MIB,
         cache_bytes: 64 * MIB,
         log_retain_entries: 100_000,
         log_retain_bytes: 256 << 20,
@@ -94,6 +95,7 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         send_timeout: milliseconds(values, keys::SEND_TIMEOUT_MS, default.send_timeout)?,
         max_connections: values.number(keys::MAX_CONNECTIONS, default.max_connections)?,
         max_in_flight_bytes: max_in_flight_bytes(values, max_body_bytes, default.max_in_flight_bytes)?,
+        max_answer_bytes: max_answer_bytes(values, max_body_bytes, default.max_answer_bytes)?,
         cache_bytes: values.number(keys::CACHE_BYTES, default.cache_bytes)?,
         log_retain_entries: values.number(keys::LOG_RETAIN_ENTRIES, default.log_retain_entries)?,
         log_retain_bytes: values.number(keys::LOG_RETAIN_BYTES, default.log_retain_bytes)?,
@@ -253,6 +255,17 @@ fn max_in_flight_bytes(values: &Values, max_body_bytes: usize, default: usize) -
         false => Err(values.wrong(
             keys::MAX_IN_FLIGHT_BYTES,
             format!("at least MaxBodyBytes, here {max_body_bytes}: a body of that size could never be written"),
+        )),
+    }
+}
+
+fn max_answer_bytes(values: &Values, max_body_bytes: usize, default: usize) -> Result<usize, ConfigError> {
+    let bytes = values.number(keys::MAX_ANSWER_BYTES, default.max(max_body_bytes))?;
+    match bytes >= max_body_bytes {
+        true => Ok(bytes),
+        false => Err(values.wrong(
+            keys::MAX_ANSWER_BYTES,
+            format!("at least MaxBodyBytes, here {max_body_bytes}: a document of that size takes as much"),
         )),
     }
 }

@@ -90,6 +90,8 @@ keys! {
         "Connections served at once [default: 1000]";
     MAX_IN_FLIGHT_BYTES = "MaxInFlightBytes", "JETTRA_MAX_IN_FLIGHT_BYTES", Some("max-in-flight-bytes"), Kind::Number(1_024..=BYTES_MAX),
         "Bytes of requests under way before writes get `busy` [default: 67108864]";
+    MAX_ANSWER_BYTES = "MaxAnswerBytes", "JETTRA_MAX_ANSWER_BYTES", Some("max-answer-bytes"), Kind::Number(1_024..=BYTES_MAX),
+        "Bytes of answers under way before reads get `busy` [default: 134217728]";
     CACHE_BYTES = "CacheBytes", "JETTRA_CACHE_BYTES", Some("cache-bytes"), Kind::Number(1 << 20..=BYTES_MAX),
         "Memory for cached documents [default: 67108864]";
     LOG_RETAIN_ENTRIES = "LogRetainEntries", "JETTRA_LOG_RETAIN_ENTRIES", Some("log-retain-entries"), Kind::Number(1..=100_000_000),

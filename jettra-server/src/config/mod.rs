@@ -89,6 +89,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How many bytes of requests may be under way into Raft before writes get `busy`.
     pub max_in_flight_bytes: usize,
+    /// How many bytes of answers may be under way before reads get `busy`.
+    pub max_answer_bytes: usize,
     /// Memory for cached documents, in bytes.
     pub cache_bytes: usize,
     /// How many log entries are retained for followers that are behind.

@@ -27,6 +27,7 @@ use super::store::StateStore;
 use super::types::{Member, Proposal, Raft, StoredMembership, TypeConfig};
 use crate::error::{Error, Result};
 use crate::peers::Peers;
+use crate::remedy::{Fault, Kind};
 use crate::state::{Outcome, State};
 
 /// How long a round of read confirmation may take.
@@ -88,8 +89,8 @@ pub struct Picture {
     pub matched: BTreeMap<u64, Option<u64>>,
     /// On the leader: the time since each peer was last heard.
     pub silence: BTreeMap<u64, Option<Duration>>,
-    /// Whether Raft has stopped because of an error.
-    pub halted: Option<String>,
+    /// Why Raft has stopped, where it has because of an error.
+    pub halted: Option<Fault>,
 }
 
 impl Picture {
@@ -161,7 +162,7 @@ impl Consensus {
         log: LogStore,
         store: Arc<StateStore>,
         peers: Arc<Peers>,
-    ) -> std::result::Result<Arc<Self>, String> {
+    ) -> std::result::Result<Arc<Self>, Fault> {
         let config = openraft::Config {
             cluster_name: cluster.to_owned(),
             heartbeat_interval: millis(settings.heartbeat),
@@ -178,13 +179,19 @@ impl Consensus {
             backoff: "50ms 100ms 200ms ...500ms".to_owned(),
             ..openraft::Config::default()
         };
-        let config = Arc::new(config.validate().map_err(|e| e.to_string())?);
+        let config = Arc::new(config.validate().map_err(|e| Fault::other(e.to_string()))?);
         let had_state = !log.is_pristine();
         let (applied_tx, applied) = watch::channel(0);
         let machine = Machine::new(store.clone(), Some(log.clone()), applied_tx);
         let sending = Arc::new(Sending::default());
         let network = Network::new(peers, cluster.to_owned(), id, sending.clone(), applied.clone());
-        let raft = Raft::new(id, config, network, log.clone(), machine).await.map_err(|e| e.to_string())?;
+        let (failed_log, failed_store) = (log.clone(), store.clone());
+        let raft = Raft::new(id, config, network, log.clone(), machine).await.map_err(|e| {
+            failed_log
+                .fault()
+                .or_else(|| failed_store.fault())
+                .unwrap_or_else(|| Fault::new(Kind::Damage, e.to_string()))
+        })?;
         // A single voter has promised nothing to anyone.
         let alone = raft.metrics().borrow_watched().membership_config.voter_ids().count() <= 1;
         let quiet = if had_state && !alone { settings.election_max } else { Duration::ZERO };
@@ -300,6 +307,14 @@ impl Consensus {
         matches!(tokio::time::timeout(limit, applied.wait_for(|at| *at >= index)).await, Ok(Ok(_)))
     }
 
+    /// Why Raft has stopped: what failed below it where something has, since openraft's own words are for its makers.
+    fn fault(&self, e: &impl std::fmt::Display) -> Fault {
+        self.log.fault().or_else(|| self.store.fault()).unwrap_or_else(|| {
+            tracing::error!(error = %e, "raft has stopped");
+            Fault::other("raft has stopped, the log says why")
+        })
+    }
+
     /// Raft's numbers now.
     pub fn picture(&self) -> Picture {
         let m = self.raft.metrics().borrow_watched().clone();
@@ -317,7 +332,7 @@ impl Consensus {
             membership: m.membership_config,
             matched: matched.into_iter().map(|(id, at)| (id, at.map(|at| at.index))).collect(),
             silence: heard.into_iter().map(|(id, at)| (id, at.map(|at| at.elapsed()))).collect(),
-            halted: m.running_state.err().map(|e| e.to_string()),
+            halted: m.running_state.err().map(|e| self.fault(&e)),
         }
     }
 
@@ -365,7 +380,7 @@ impl Consensus {
                 let outcome = done.data.0.ok_or_else(|| Error::internal("a command was applied without an outcome"))?;
                 Ok(Ok(Committed { index: done.log_id.index, outcome }))
             }
-            Err(e) => not_leader(e).map(Err),
+            Err(e) => self.not_leader(e).map(Err),
         }
     }
 
@@ -386,7 +401,7 @@ impl Consensus {
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(e))) => {
                 Err(Error::no_leader(format!("no majority confirmed the leader: {e}")))
             }
-            Err(RaftError::Fatal(e)) => Err(halted(&e.to_string())),
+            Err(RaftError::Fatal(e)) => Err(halted(&self.fault(&e))),
         }
     }
 
@@ -478,9 +493,21 @@ impl Consensus {
         match changed.map_err(|e| unknown_outcome(&e.to_string()))? {
             Ok(_) => Ok(()),
             Err(e) => {
-                let lost = not_leader(e)?;
+                let lost = self.not_leader(e)?;
                 Err(Error::no_leader(format!("leadership was lost during the change of membership: {lost:?}")))
             }
+        }
+    }
+
+    /// Tells apart what was surely not proposed from what may have been.
+    fn not_leader(&self, e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Result<NotLeader> {
+        match e {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(f)) => Ok(f.into()),
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(e)) => {
+                Err(Error::conflict(format!("the membership cannot change now: {e}")))
+            }
+            RaftError::APIError(e) => Err(unknown_outcome(&e.to_string())),
+            RaftError::Fatal(e) => Err(unknown_outcome(&format!("the leader has stopped: {}", self.fault(&e)))),
         }
     }
 
@@ -560,25 +587,13 @@ impl From<ForwardToLeader<TypeConfig>> for NotLeader {
     }
 }
 
-/// Tells apart what was surely not proposed from what may have been.
-fn not_leader(e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Result<NotLeader> {
-    match e {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(f)) => Ok(f.into()),
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(e)) => {
-            Err(Error::conflict(format!("the membership cannot change now: {e}")))
-        }
-        RaftError::APIError(e) => Err(unknown_outcome(&e.to_string())),
-        RaftError::Fatal(e) => Err(unknown_outcome(&e.to_string())),
-    }
-}
-
 fn unknown_outcome(why: &str) -> Error {
     Error::timeout(format!(
         "the write may or may not have happened ({why}): read before you repeat it, or repeat it with the same Idempotency-Key"
     ))
 }
 
-fn halted(why: &str) -> Error {
+fn halted(why: &Fault) -> Error {
     Error::unavailable(format!("this node has stopped ({why}): see its log, and ask another node"))
 }
 

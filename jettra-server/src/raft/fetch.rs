@@ -17,6 +17,7 @@ use super::snapshot::{self, Reader};
 use super::store::{Fresh, StateStore};
 use super::types::LogId;
 use crate::peers::StreamKey;
+use crate::remedy::{Fault, Kind};
 use crate::state::{Importer, Pin, State};
 
 /// A side that does nothing for so long is given up.
@@ -93,25 +94,28 @@ where
 ///
 /// # Errors
 /// I/O errors; a state that stands where the log has nothing, or something else.
-pub async fn reconcile(log: &LogStore, store: &Arc<StateStore>) -> Result<(), String> {
+pub async fn reconcile(log: &LogStore, store: &Arc<StateStore>) -> Result<(), Fault> {
+    let unread = |e: std::io::Error| Fault::io("log and state cannot be fitted to each other", &e);
     let state = store.state();
     if !store.has_arrived() {
-        let Some(at) = log_id(&state.applied().position).map_err(|e| e.to_string())? else { return Ok(()) };
+        let Some(at) = log_id(&state.applied().position).map_err(unread)? else { return Ok(()) };
         let mut log = log.clone();
-        let ends = log.get_log_state().await.map_err(|e| e.to_string())?;
-        let there = log.try_get_log_entries(at.index..=at.index).await.map_err(|e| e.to_string())?;
+        let ends = log.get_log_state().await.map_err(unread)?;
+        let there = log.try_get_log_entries(at.index..=at.index).await.map_err(unread)?;
         let there = there.first().map(|entry| entry.log_id);
         return match contradiction(at, ends.last_purged_log_id, ends.last_log_id, there) {
             Some(why) => {
-                Err(format!("what is in {} and the raft log do not go together: {why}", store.dir().display()))
+                let what = format!("what is in {} and the raft log do not go together: {why}", store.dir().display());
+                Err(Fault::new(Kind::Damage, what))
             }
             None => Ok(()),
         };
     }
-    fit_log(log, &state).await.map_err(|e| e.to_string())?;
+    fit_log(log, &state).await.map_err(unread)?;
     let store = store.clone();
     let settled = tokio::task::spawn_blocking(move || store.settle(u64::MAX)).await;
-    settled.map_err(|e| e.to_string())?.map_err(|e| format!("the note of the fetched state cannot be removed: {e}"))
+    let settled = settled.map_err(|e| Fault::other(e.to_string()))?;
+    settled.map_err(|e| Fault::io("the note of the fetched state cannot be removed", &e))
 }
 
 /// Why a state that has applied `at` does not go with a log that was purged up to and ends at these, and has `there` at
@@ -222,7 +226,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = log(&dir.path().join("log"), &[1, 1, 1, 1], Some(LogId::new_term_index(1, 1))).await;
         let own = store(&dir.path().join("state"), 5);
-        let refused = reconcile(&log, &own).await.unwrap_err();
+        let refused = reconcile(&log, &own).await.unwrap_err().to_string();
         assert!(refused.contains("index 5 of term 1") && refused.contains("do not go together"), "{refused}");
         assert_eq!(log.bounds(), (0, 4), "nothing was changed");
         drop(own);

@@ -84,7 +84,7 @@ impl Machine {
             state.reclaim(RECLAIM_KEYS + writes * KEYS_A_WRITE)?;
             Ok::<_, Halt>(())
         });
-        applied.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        applied.await.map_err(io::Error::other)?.map_err(|halt| self.store.ending(halt))?;
         metrics::histogram!("jettra_apply_seconds").record(started.elapsed().as_secs_f64());
         self.applied.send_replace(last.index);
         Ok(())
@@ -195,6 +195,7 @@ fn meta_of_pin(pin: &Pin) -> io::Result<SnapshotMeta> {
 
 /// Makes a durable point when openraft wants a snapshot.
 pub struct Builder {
+    store: Arc<StateStore>,
     state: State,
     meta: io::Result<SnapshotMeta>,
 }
@@ -207,7 +208,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         tokio::task::spawn_blocking(move || state.durable_point())
             .await
             .map_err(io::Error::other)?
-            .map_err(io::Error::other)?;
+            .map_err(|halt| self.store.ending(halt))?;
         let meta = std::mem::replace(&mut self.meta, Err(io::Error::other("the snapshot was built already")))?;
         Ok(Snapshot { meta, snapshot: SnapshotData::DurablePoint })
     }
@@ -247,7 +248,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let applied = state.applied();
         let meta = stands_at(&applied.position, applied.membership.as_deref())
             .map(|(last_log_id, last_membership)| SnapshotMeta { last_log_id, last_membership });
-        Builder { state, meta }
+        Builder { store: self.store.clone(), state, meta }
     }
 
     async fn install_snapshot(&mut self, _meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
@@ -261,7 +262,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 store.swap(fresh, state)
             }
         };
-        tokio::task::spawn_blocking(install).await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let installed = tokio::task::spawn_blocking(install).await.map_err(io::Error::other)?;
+        installed.map_err(|halt| self.store.ending(halt))?;
         self.tell_applied();
         Ok(())
     }
@@ -277,7 +279,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             state.durable_point()?;
             Ok::<_, Halt>((state, pin))
         });
-        let (state, pin) = pinned.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let (state, pin) = pinned.await.map_err(io::Error::other)?.map_err(|halt| self.store.ending(halt))?;
         let meta = meta_of_pin(&pin)?;
         Ok(Some(Snapshot { meta, snapshot: SnapshotData::View(Box::new((state, pin))) }))
     }

@@ -9,13 +9,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::remedy::Fault;
 use crate::sealed;
 use crate::state::{Halt, State};
 use crate::storage::{Engine, SledConfig, SledEngine, StorageError};
@@ -31,6 +32,8 @@ pub struct StateStore {
     importing: Arc<Semaphore>,
     /// The last number given to one, which is never given again.
     last: AtomicU64,
+    /// What has ended the state machine, if anything.
+    fault: OnceLock<Fault>,
 }
 
 /// An engine that fills up beside the one in use. What is not put in use is removed.
@@ -83,6 +86,7 @@ impl StateStore {
             arrived: Mutex::new(arrived),
             importing: Arc::new(Semaphore::new(1)),
             last: AtomicU64::new(generation),
+            fault: OnceLock::new(),
         })
     }
 
@@ -151,6 +155,17 @@ impl StateStore {
             _ => *arrived = None,
         }
         Ok(())
+    }
+
+    /// Keeps why the state machine ends, for the person who is told, and makes it an error for openraft.
+    pub(super) fn ending(&self, halt: Halt) -> io::Error {
+        self.fault.get_or_init(|| halt.fault());
+        io::Error::other(halt)
+    }
+
+    /// What has ended the state machine, if anything.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault.get().cloned()
     }
 
     /// Where the state lies.

@@ -20,12 +20,12 @@ use super::{RecoverArgs, switch};
 use crate::cluster::addresses::{self, Address, Addresses};
 use crate::cluster::identity::Membership;
 use crate::data_dir::DataDir;
-use crate::mend;
 use crate::peers::Secret;
 use crate::raft::offline::{self, Beginning};
 use crate::raft::{Member, Position, point_state_to};
+use crate::remedy;
 use crate::sealed;
-use crate::state::{Importer, State};
+use crate::state::{Halt, Importer, State};
 use crate::storage::{Engine, SledConfig, SledEngine};
 
 /// Entries between the end of the old log and the beginning of the new one.
@@ -67,7 +67,7 @@ pub(super) fn run(chosen: &Path, args: &RecoverArgs) -> Result<(), String> {
             return Err(format!(
                 "{} is damaged: {damage}: run {}{hint}",
                 chosen.dir.path().display(),
-                mend::repair_command(chosen.dir.path())
+                remedy::repair_command(chosen.dir.path())
             ));
         }
     }
@@ -107,7 +107,7 @@ fn make(chosen: &Candidate) -> Result<(), String> {
     let engine = SledConfig { cache_bytes: CACHE_BYTES, ..SledConfig::new(state_dir.join("1")) };
     let engine: Arc<dyn Engine> = Arc::new(SledEngine::open(&engine).map_err(|e| e.to_string())?);
     let state = match &chosen.state {
-        Ok(store) => copied(&store.state(), engine).map_err(|e| mend::with_command(&e, chosen.dir.path()))?,
+        Ok(store) => copied(&store.state(), engine).map_err(|e| e.fault().told(chosen.dir.path()))?,
         Err(_) => State::open(engine).map_err(|e| e.to_string())?,
     };
     if !chosen.contradicts {
@@ -158,16 +158,13 @@ fn beginning(state: &State, chosen: &Candidate) -> Result<Position, String> {
 }
 
 /// A copy of `state` in the empty `engine`.
-fn copied(state: &State, engine: Arc<dyn Engine>) -> Result<State, String> {
-    let copy = || {
-        let mut importer = Importer::new(engine.clone())?;
-        let pin = state.pin();
-        for record in state.export(&pin) {
-            let (key, value) = record?;
-            importer.put(key, value)?;
-        }
-        importer.finish()?;
-        State::open(engine.clone())
-    };
-    copy().map_err(|e| e.to_string())
+fn copied(state: &State, engine: Arc<dyn Engine>) -> Result<State, Halt> {
+    let mut importer = Importer::new(engine.clone())?;
+    let pin = state.pin();
+    for record in state.export(&pin) {
+        let (key, value) = record?;
+        importer.put(key, value)?;
+    }
+    importer.finish()?;
+    State::open(engine)
 }

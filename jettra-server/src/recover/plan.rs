@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cluster::identity::{Identity, Membership, path};
 use crate::data_dir::DataDir;
 use crate::raft::{Position, StateStore, Survey, offline};
+use crate::remedy::{Fault, Kind};
 use crate::state::{Command, Op, State, Write};
 
 /// Memory for reading a state, in bytes.
@@ -121,7 +122,7 @@ fn existing_identity(dir: &DataDir) -> Result<Identity, String> {
         return Err(format!("{} is missing: without it the directory belongs to nobody", path(dir.path()).display()));
     }
     let read = Identity::load_or_create(dir.path(), None);
-    read.map_err(|e| crate::mend::with_command(&e.to_string(), dir.path()))
+    read.map_err(|e| Fault::new(Kind::of(&e), e.to_string()).told(dir.path()))
 }
 
 fn applied_position(state: &State) -> Option<Position> {
@@ -209,9 +210,9 @@ pub(super) fn show(dirs: &[PathBuf]) -> Result<(), String> {
     let others: String = candidates
         .iter()
         .filter(|c| c.membership.raft_id != best.membership.raft_id)
-        .map(|c| format!(" {}", crate::mend::shell_word(&c.dir.path().display().to_string())))
+        .map(|c| format!(" {}", crate::remedy::shell_word(&c.dir.path().display().to_string())))
         .collect();
-    let dir = crate::mend::shell_word(&best.dir.path().display().to_string());
+    let dir = crate::remedy::shell_word(&best.dir.path().display().to_string());
     crate::say!(
         "the best is {dir}: its log ends at the highest term and index, so it holds every acknowledged write that any of \
          these directories holds. What only the lost nodes held is in none of them.\nnothing was changed. To go on with it:\n  \

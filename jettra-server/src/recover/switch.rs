@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::data_dir::DataDir;
-use crate::mend;
+use crate::remedy;
 use crate::sealed;
 
 /// What is switched, in this order.
@@ -39,7 +39,7 @@ pub fn unfinished(dir: &Path) -> Option<String> {
         format!(
             "the recovery of {} was cut off in the middle: finish it with jettra-server recover --apply {}",
             dir.display(),
-            mend::shell_word(&dir.display().to_string())
+            remedy::shell_word(&dir.display().to_string())
         )
     })
 }

@@ -1,6 +1,7 @@
 //! What stops a node, as opposed to what answers a request.
 
 use crate::error::Error;
+use crate::remedy::{Fault, Kind};
 use crate::storage::StorageError;
 
 /// Going on would serve damage or make replicas differ: the node stops and says why.
@@ -41,11 +42,18 @@ impl Halt {
     /// Whether what lies on disk is surely not as it was written. All else, such as a full disk or another version's
     /// state, leaves that open.
     pub fn is_damage(&self) -> bool {
-        match self {
-            Halt::Storage(e) => e.is_damage,
-            Halt::Damage { .. } => true,
-            Halt::Command { .. } | Halt::Level { .. } | Halt::Misuse { .. } => false,
-        }
+        self.fault().kind() == Kind::Damage
+    }
+
+    /// What a person is told.
+    pub fn fault(&self) -> Fault {
+        let kind = match self {
+            Halt::Storage(e) => e.kind,
+            Halt::Damage { .. } => Kind::Damage,
+            Halt::Command { .. } | Halt::Level { .. } => Kind::OtherVersion,
+            Halt::Misuse { .. } => Kind::Other,
+        };
+        Fault::new(kind, self.to_string())
     }
 
     pub(super) fn damage(what: impl Into<String>) -> Self {

@@ -38,6 +38,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::remedy::Kind;
 pub use memory::MemoryEngine;
 pub use scan::Scan;
 pub use sled::{SledConfig, SledEngine};
@@ -56,32 +57,29 @@ pub struct StorageError {
     pub path: PathBuf,
     /// What failed, with the operating system's or the library's words.
     pub what: String,
-    /// Whether what lies there is surely not as it was written. A full disk, a file that may not be opened, and a store
-    /// of another version are no damage.
-    pub is_damage: bool,
+    /// What kind of fault it is: a full disk, a file that may not be opened, and a store of another version are no damage.
+    pub kind: Kind,
 }
 
 impl StorageError {
     /// `what` failed in the store at `path`.
     pub fn new(path: &Path, what: impl Into<String>) -> Self {
-        StorageError { path: path.to_owned(), what: what.into(), is_damage: false }
+        StorageError { path: path.to_owned(), what: what.into(), kind: Kind::Other }
     }
 
     /// What lies at `path` is not as it was written: `what`.
     pub fn damage(path: &Path, what: impl Into<String>) -> Self {
-        StorageError { is_damage: true, ..StorageError::new(path, what) }
+        StorageError { kind: Kind::Damage, ..StorageError::new(path, what) }
     }
 
-    /// `what` failed at `path` with an error of this kind, which tells whether it is damage.
-    pub fn of_kind(path: &Path, kind: io::ErrorKind, what: impl Into<String>) -> Self {
-        use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
-        let is_damage = matches!(kind, InvalidData | NotFound | UnexpectedEof);
-        StorageError { is_damage, ..StorageError::new(path, what) }
+    /// `what` failed at `path` in a way of this kind.
+    pub fn of_kind(path: &Path, kind: Kind, what: impl Into<String>) -> Self {
+        StorageError { kind, ..StorageError::new(path, what) }
     }
 
     /// An I/O error at `path`.
     pub fn io(path: &Path, e: &io::Error) -> Self {
-        StorageError::of_kind(path, e.kind(), e.to_string())
+        StorageError::of_kind(path, Kind::of(e), e.to_string())
     }
 }
 

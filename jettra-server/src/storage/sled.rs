@@ -36,6 +36,7 @@ use parking_lot::{Mutex, RwLock};
 use super::large::{self, Head, Stored};
 use super::sled_files::{self, Mark};
 use super::{Batch, ChunkLimit, Engine, EngineStatus, Order, Pair, Result, StorageError, is_empty_range};
+use crate::remedy::Kind;
 
 /// Entries in a leaf. A flush rewrites whole leaves, so small ones suit scattered writes; it is fixed for a store.
 const LEAF_FANOUT: usize = 256;
@@ -153,7 +154,7 @@ impl SledEngine {
                 return Ok(value);
             }
             Ok(Err(error)) => {
-                StorageError::of_kind(path, error.kind(), format!("{doing} failed: {}", without_places(&error)))
+                StorageError::of_kind(path, kind_of(&error), format!("{doing} failed: {}", without_places(&error)))
             }
             Err(panic) => panicked(path, &format!("sled panicked in {doing}"), &*panic),
         };
@@ -366,7 +367,7 @@ fn open_handles(config: &SledConfig) -> Result<Handles> {
     let db = catch_unwind(|| sled_config.open::<LEAF_FANOUT>())
         .map_err(|panic| panicked(path, "sled panicked while opening", &*panic))?
         .map_err(|error| {
-            StorageError::of_kind(path, error.kind(), format!("cannot open: {}", without_places(&error)))
+            StorageError::of_kind(path, kind_of(&error), format!("cannot open: {}", without_places(&error)))
         })?;
     Ok(Handles { pool: Mutex::new(Vec::new()), db: Mutex::new(db) })
 }
@@ -418,6 +419,11 @@ fn pieces(tree: &Tree, head: Head) -> io::Result<Option<Bytes>> {
     Ok((value.len() as u64 == head.length).then(|| value.into()))
 }
 
+/// The library wraps what the operating system said, and keeps only its kind and its words.
+fn kind_of(error: &io::Error) -> Kind {
+    Kind::of_words(&error.to_string()).unwrap_or_else(|| Kind::of(error))
+}
+
 /// The library writes before each error where in its source it was passed on.
 fn without_places(error: &io::Error) -> String {
     let text = error.to_string();
@@ -427,8 +433,7 @@ fn without_places(error: &io::Error) -> String {
 /// The library panics where it reads what it never wrote; and where it unwraps what the operating system refused.
 fn panicked(path: &Path, when: &str, panic: &(dyn std::any::Any + Send)) -> StorageError {
     let text = panic_text(panic);
-    let is_refusal = text.contains("Os {") || text.contains("os error");
-    StorageError { is_damage: !is_refusal, ..StorageError::new(path, format!("{when}: {text}")) }
+    StorageError::of_kind(path, Kind::of_words(text).unwrap_or(Kind::Damage), format!("{when}: {text}"))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -445,13 +450,15 @@ fn check_format(path: &Path) -> Result<()> {
     let failed = |error: std::io::Error| StorageError::io(&mark, &error);
     match fs::read_to_string(&mark) {
         Ok(found) if found == FORMAT => Ok(()),
-        Ok(found) => Err(StorageError {
-            is_damage: !is_another_format(&found),
-            ..StorageError::new(
-                &mark,
-                format!("the store was made as {:?} and this version reads {:?}", found.trim_end(), FORMAT.trim_end()),
-            )
-        }),
+        Ok(found) => {
+            let (made, reads) = (found.trim_end(), FORMAT.trim_end());
+            let what = format!("the store was made as {made:?} and this version reads {reads:?}");
+            Err(if is_another_format(&found) {
+                StorageError::of_kind(&mark, Kind::OtherVersion, format!("{what}: start the version that wrote it"))
+            } else {
+                StorageError::damage(&mark, what)
+            })
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             if path.join("tree").exists() {
                 return Err(StorageError::damage(&mark, "the mark of the format is missing"));
@@ -509,13 +516,13 @@ mod tests {
         ] {
             fs::write(&mark, found).unwrap();
             let refused = check_format(dir.path()).unwrap_err();
-            assert_eq!(refused.is_damage, is_damage, "{found}");
+            assert_eq!(refused.kind == Kind::Damage, is_damage, "{found}");
         }
-        let error = |e: io::Error| StorageError::io(dir.path(), &e).is_damage;
+        let error = |e: io::Error| StorageError::io(dir.path(), &e).kind == Kind::Damage;
         // ENOSPC, EMFILE, EACCES.
         assert!([28, 24, 13].iter().all(|code| !error(io::Error::from_raw_os_error(*code))));
         assert!(error(io::ErrorKind::UnexpectedEof.into()) && error(io::ErrorKind::InvalidData.into()));
-        let panicked = |text: &'static str| panicked(dir.path(), "opening", &text).is_damage;
+        let panicked = |text: &'static str| panicked(dir.path(), "opening", &text).kind == Kind::Damage;
         assert!(panicked("index out of bounds") && !panicked("unwrap on Err: Os { code: 24, .. }"));
     }
 

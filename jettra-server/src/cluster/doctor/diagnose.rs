@@ -239,7 +239,7 @@ fn digest_alarms(sight: &Sight, found: &mut Vec<Found>) {
         // A whole state is checked against its own digests: only another one mends it.
         let repair = report.map_or_else(
             || "jettra-server repair --data-dir <its DataDir>".to_owned(),
-            |report| crate::mend::repair_command(std::path::Path::new(&report.data_dir)),
+            |report| crate::remedy::repair_command(std::path::Path::new(&report.data_dir)),
         );
         let certain = alarm.details.get("certain").and_then(Value::as_bool).unwrap_or(true);
         let doubt =
@@ -283,13 +283,13 @@ fn disks(sight: &Sight, found: &mut Vec<Found>) {
                     gib(reserve)
                 ),
                 works: if leads {
-                    "reads; the cluster's own writes"
+                    "reads, deletes, drops, settings; the cluster's own writes"
                 } else {
                     "everything, as long as it does not lead"
                 }
                 .to_owned(),
                 at_risk: if leads {
-                    "clients' writes are refused (storage_full); with no space at all the node stops".to_owned()
+                    "clients' other writes are refused (storage_full); with no space at all the node stops".to_owned()
                 } else {
                     "with no space at all the node stops; if it leads, writes are refused".to_owned()
                 },

@@ -91,12 +91,13 @@ impl raft_log::Callback for Flushed {
         metrics::histogram!("jettra_log_fsync_seconds").record(started.elapsed().as_secs_f64());
         let Some(shared) = shared.upgrade() else { return };
         shared.fsyncs.record(started.elapsed());
+        let result = shared.note(result);
         tell(group, &shared, &result);
         let mut writer = shared.writer.lock();
         writer.under_way = false;
         let failed = match result {
             Ok(()) if writer.waiting.is_empty() => None,
-            Ok(()) => writer.start(&Arc::downgrade(&shared)).err(),
+            Ok(()) => shared.note(writer.start(&Arc::downgrade(&shared))).err(),
             Err(e) => Some(e),
         };
         if let Some(e) = failed {

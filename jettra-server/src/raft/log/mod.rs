@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
@@ -39,6 +39,7 @@ use self::recent::Recent;
 pub use self::survey::{Position, Survey};
 pub(super) use self::survey::{ends_and, entries_from};
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
+use crate::remedy::Fault;
 
 /// A chunk is closed at this size; purging frees whole chunks.
 const CHUNK_BYTES: usize = 32 << 20;
@@ -98,6 +99,18 @@ struct Shared {
     mark: Mutex<Mark>,
     fsyncs: Fsyncs,
     dir: PathBuf,
+    /// The first I/O error, which ends raft.
+    fault: OnceLock<Fault>,
+}
+
+impl Shared {
+    /// Keeps what failed, for the person who is told why the node has ended.
+    fn note<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if let Err(e) = &done {
+            self.fault.get_or_init(|| Fault::io(format_args!("the raft log in {}", self.dir.display()), e));
+        }
+        done
+    }
 }
 
 impl LogStore {
@@ -152,6 +165,7 @@ impl LogStore {
                 mark: Mutex::new(mark),
                 fsyncs: Fsyncs::default(),
                 dir: dir.to_owned(),
+                fault: OnceLock::new(),
             }),
         })
     }
@@ -161,6 +175,11 @@ impl LogStore {
         let mut durable = self.shared.durable.subscribe();
         let reached = durable.wait_for(|durable| durable.last.is_some_and(|id| id.index >= index)).await;
         reached.map(drop).map_err(|_| io::Error::other("the log is closed"))
+    }
+
+    /// What has ended the log, if anything.
+    pub fn fault(&self) -> Option<Fault> {
+        self.shared.fault.get().cloned()
     }
 
     /// Records how far the log is on disk in the mark. Blocks; called each second.
@@ -198,12 +217,13 @@ impl LogStore {
 
     async fn synced(&self, write: impl FnOnce(&mut RaftLog<LogTypes>) -> io::Result<()>) -> io::Result<()> {
         let (tx, rx) = oneshot::channel();
-        {
+        let asked = {
             let mut writer = self.shared.writer.lock();
-            write(&mut writer.log)?;
-            writer.log.flush(true, Some(Flushed::Wake(tx)))?;
-        }
-        rx.await.map_err(|_| io::Error::other("the log's writer has stopped"))?
+            write(&mut writer.log).and_then(|()| writer.log.flush(true, Some(Flushed::Wake(tx))))
+        };
+        self.shared.note(asked)?;
+        let stopped = |_| Err(io::Error::other("the log's writer has stopped"));
+        self.shared.note(rx.await.unwrap_or_else(stopped))
     }
 
     /// Entries from `start` on, up to `end` (not included), at most about `max_bytes` and at least one.
@@ -212,7 +232,7 @@ impl LogStore {
             return Ok(entries);
         }
         let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || {
+        let read = tokio::task::spawn_blocking(move || {
             let mut entries = Vec::new();
             let mut bytes = 0;
             // In pieces: appends wait while the log is read.
@@ -232,8 +252,8 @@ impl LogStore {
             }
             Ok(entries)
         })
-        .await
-        .map_err(io::Error::other)?
+        .await;
+        self.shared.note(read.map_err(io::Error::other)?)
     }
 }
 
@@ -359,7 +379,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             return Ok(());
         }
         // No flush of its own: the next append takes it along.
-        log.commit(StoredLogId(committed)).map(drop)
+        self.shared.note(log.commit(StoredLogId(committed)).map(drop))
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
@@ -377,16 +397,18 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             return Ok(());
         };
         let mut writer = self.shared.writer.lock();
-        writer.log.append(entries.iter().map(|e| (StoredLogId(e.log_id), StoredPayload(e.payload.clone()))))?;
+        let appended =
+            writer.log.append(entries.iter().map(|e| (StoredLogId(e.log_id), StoredPayload(e.payload.clone()))));
+        self.shared.note(appended)?;
         self.shared.recent.lock().push(entries);
         let epoch = self.shared.durable.borrow().epoch;
         let waiting = Waiting { done: callback, last, epoch, asked: Instant::now() };
-        writer.commit(waiting, &Arc::downgrade(&self.shared))
+        self.shared.note(writer.commit(waiting, &Arc::downgrade(&self.shared)))
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || {
+        let marked = tokio::task::spawn_blocking(move || {
             let mut mark = shared.mark.lock();
             shared.durable.send_modify(|durable| {
                 // Flushes that are still on their way speak of the log before the cut.
@@ -394,9 +416,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 durable.last = durable.last.min(last);
             });
             if mark.get() > last { mark.set(last) } else { Ok(()) }
-        })
-        .await
-        .map_err(io::Error::other)??;
+        });
+        self.shared.note(marked.await.map_err(io::Error::other)?)?;
         let (first, end) = self.bounds();
         let next = last.map_or(0, |id| id.index + 1).max(first);
         if next >= end {
