@@ -146,7 +146,7 @@ async fn the_stream_tells_the_cluster_and_its_figures() {
 
     // A password ends the streams of those who came without one.
     let open = http.request(Method::GET, &url).send().await.unwrap();
-    node.post("/api/change-password", json!({ "newPassword": "secret" })).await.ok();
+    node.post("/api/change-password", json!({ "newPassword": "a secret" })).await.ok();
     let rest = tokio::time::timeout(10 * SECOND, open.bytes()).await;
     assert!(rest.is_ok(), "the stream goes on without a password");
     node.get("/api/cluster/stream").await.error("unauthorized");
@@ -229,7 +229,7 @@ async fn protected_mode_a_password_and_signing_in() {
 
     // A password that is changed elsewhere ends it.
     node.authorize("Basic YWRtaW46YSAic2VjcmV0IiDDqQ==");
-    let change = json!({ "oldPassword": "a \"secret\" é", "newPassword": "new" });
+    let change = json!({ "oldPassword": "a \"secret\" é", "newPassword": "a new one" });
     node.post("/api/change-password", change).await.ok();
     browser.shows("main", "Sign in").await;
     no_complaints(&browser).await;
@@ -465,12 +465,12 @@ async fn screenshots() {
     pictures("protected-mode", false).await;
     browser.press("#protected", "Set a password").await;
     pictures("set-password", false).await;
-    browser.fill("#new-password", "secret").await;
-    browser.fill("#new-password-again", "secret").await;
+    browser.fill("#new-password", "a secret").await;
+    browser.fill("#new-password-again", "a secret").await;
     browser.press("dialog", "Set the password").await;
     browser.is_gone("dialog").await;
     for node in &mut cluster.nodes {
-        node.authorize("Basic YWRtaW46c2VjcmV0");
+        node.authorize("Basic YWRtaW46YSBzZWNyZXQ=");
     }
 
     // A minute and a half of a shop at work.

@@ -64,6 +64,7 @@ use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secret, Secrets, Sessions};
 use crate::raft::{Consensus, Member, ServerState, Settings};
+use crate::recent::Recent;
 use crate::remedy::Fault;
 use crate::seldom::Seldom;
 use crate::state::State;
@@ -153,6 +154,8 @@ pub struct Cluster {
     fetching: Mutex<Option<String>>,
     /// When the doctor saw first what it sees now.
     findings: Mutex<doctor::Memory>,
+    /// Wrong passwords that were sent to this node.
+    pub wrong_passwords: Arc<Recent>,
     /// What the cluster did in the last quarter of an hour.
     pub samples: Samples,
 }
@@ -200,6 +203,7 @@ impl Cluster {
             reports: report::Reports::default(),
             fetching: Mutex::default(),
             findings: Mutex::default(),
+            wrong_passwords: Arc::default(),
             samples: Samples::default(),
         }))
     }

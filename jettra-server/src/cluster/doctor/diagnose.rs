@@ -3,6 +3,7 @@
 use jettra_client::wire::{ClusterEvent, Quorum};
 use serde_json::Value;
 
+use super::guesses::guesses;
 use super::memory::Found;
 use crate::cluster::digests;
 use crate::cluster::plan::CAUGHT_UP;
@@ -98,6 +99,7 @@ pub(in crate::cluster) fn diagnose(sight: &Sight) -> Vec<Found> {
     clocks(sight, &mut found);
     versions(sight, &mut found);
     paused(sight, &mut found);
+    guesses(sight, &mut found);
     found
 }
 

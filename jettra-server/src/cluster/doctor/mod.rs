@@ -3,9 +3,11 @@
 //!
 //! - `mod`: gathers a [`Sight`]: here, or at the leader, who sees more
 //! - `diagnose`: computes the findings: a pure function
+//! - `guesses`: the finding of wrong passwords
 //! - `memory`: since when each of them is so
 
 mod diagnose;
+mod guesses;
 mod memory;
 
 pub(super) use memory::Memory;
