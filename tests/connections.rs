@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use common::{Node, SECOND};
+use common::{Node, SECOND, eventually};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
@@ -55,4 +55,82 @@ async fn a_query_that_is_not_taken_breaks_off_and_never_looks_whole() {
     assert!(taken.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&taken[..taken.len().min(300)]));
     assert!(taken.len() < 14_000_000, "{} bytes", taken.len());
     assert!(!taken.ends_with(b"0\r\n\r\n"), "the end looks like a whole answer's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_takes_are_bounded_and_end_and_slow_readers_get_theirs() {
+    let settings = json!({ "SendTimeoutMs": 5000, "MaxAnswerBytes": 32 << 20, "CacheBytes": 1 << 20 });
+    let node = Node::standalone(settings).await;
+    let large = json!({ "_id": "large", "text": "z".repeat(15_000_000) }).to_string();
+    node.post("/api/doc?db=t&col=c", &large).await.ok();
+    let small = json!({ "_id": "small", "text": "z".repeat(200_000) }).to_string();
+    node.post("/api/doc?db=t&col=c", &small).await.ok();
+
+    // One reads for longer than the limit, a little at a time.
+    let mut slow = narrow(&node);
+    ask(&mut slow, "/api/doc?db=t&col=c&id=small");
+    let slow = tokio::task::spawn_blocking(move || {
+        let (mut all, mut piece) = (Vec::new(), [0; 8192]);
+        loop {
+            match slow.read(&mut piece).unwrap() {
+                0 => return all,
+                read => all.extend_from_slice(&piece[..read]),
+            }
+            std::thread::sleep(Duration::from_millis(130));
+        }
+    });
+
+    let before = resident_bytes(&node).await;
+    let mut idle: Vec<TcpStream> = (0..40).map(|_| narrow(&node)).collect();
+    idle.iter_mut().for_each(|connection| ask(connection, "/api/doc?db=t&col=c&id=large"));
+    eventually(20 * SECOND, "there is no room for another one", async || {
+        match node.get("/api/doc?db=t&col=c&id=large").await {
+            busy if busy.status == 429 => Ok(busy.error("busy")),
+            other => Err(other.shown()),
+        }
+    })
+    .await;
+    let most = resident_bytes(&node).await.saturating_sub(before);
+    assert!(most < 300 << 20, "{} MiB more while 40 clients take nothing of 15 MB each", most >> 20);
+    assert_eq!(node.get("/api/count?db=t&col=c").await.ok()["count"], 2, "short answers go on");
+
+    eventually(20 * SECOND, "there is room again", async || match node.get("/api/doc?db=t&col=c&id=large").await {
+        whole if whole.status == 200 && whole.body.len() > 15_000_000 => Ok(()),
+        other => Err(other.shown()),
+    })
+    .await;
+    let broken = tokio::task::spawn_blocking(move || {
+        let ends = idle.iter_mut().map(rest).filter(|taken| taken.starts_with(b"HTTP/1.1 200")).collect::<Vec<_>>();
+        ends.iter().all(|taken| taken.len() < 15_000_000).then_some(ends.len())
+    });
+    assert!(broken.await.unwrap().is_some_and(|begun| begun > 0), "those that were begun were cut off");
+    let slow = slow.await.unwrap();
+    assert!(slow.ends_with(b"z\"}"), "the slow reader got {} bytes", slow.len());
+}
+
+/// Memory that the node's process has.
+async fn resident_bytes(node: &Node) -> u64 {
+    let metrics = node.get("/metrics").await;
+    let line = metrics.body.lines().find(|line| line.starts_with("process_resident_memory_bytes "));
+    line.unwrap().rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_nobody_takes_ends_its_connection() {
+    let node = Node::standalone(json!({ "SendTimeoutMs": 1000 })).await;
+    node.post("/api/doc?db=t&col=c", json!({ "_id": "a", "text": "z".repeat(100_000) })).await.ok();
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let path = b"/api/doc?db=t&col=c&id=a";
+    // GET, http, this path, localhost (RFC 7541).
+    let head = [b"\x82\x86\x04", &[path.len() as u8][..], path, b"\x01\x09localhost"].concat();
+    let mut connection = narrow(&node);
+    connection.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    // SETTINGS: an initial window of 1 byte; HEADERS: all of it, and the end of the stream.
+    connection.write_all(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 1])).unwrap();
+    connection.write_all(&frame(1, 5, 1, &head)).unwrap();
+    let taken = tokio::task::spawn_blocking(move || rest(&mut connection)).await.unwrap();
+    assert!(taken.len() < 10_000, "the answer came: {} bytes", taken.len());
 }

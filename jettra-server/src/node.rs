@@ -9,7 +9,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::Semaphore;
 
-use crate::api::{App, Listener, Watches, server};
+use crate::api::{App, Listener, Room, Watches, server};
 use crate::auth::{Auth, host_of};
 use crate::cluster::identity::{self, Identity, Membership};
 use crate::cluster::{Call, Cluster, Options, Stop};
@@ -64,6 +64,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         cluster: cluster.clone(),
         auth: auth.clone(),
         bodies: Arc::new(Semaphore::new((config.max_in_flight_bytes / 1024).min(Semaphore::MAX_PERMITS))),
+        room: Room::new(config.max_answer_bytes),
         prometheus,
         hosts,
         config: config.clone(),
@@ -281,6 +282,7 @@ async fn give_identity(cluster: Arc<Cluster>) {
             cluster_id: consensus.cluster().to_owned(),
             token_key: crate::random::bytes::<32>().to_vec(),
             settings: crate::state::Settings::default(),
+            feature_level: crate::feature::supported(),
         };
         let done = cluster.write(&Call::internal(Duration::from_secs(5)), &Command::new(op)).await;
         if let Err(e) = done {

@@ -1,5 +1,7 @@
 //! An answer: its body, what it tells in headers, and errors as JSON.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
@@ -7,6 +9,8 @@ use bytes::Bytes;
 use jettra_client::wire::ErrorCode;
 use serde::Serialize;
 
+use super::connection::Connection;
+use super::room::{self, Held, Room};
 use crate::error::{Error, Result};
 use crate::peers::NOT_LET_IN;
 
@@ -14,11 +18,20 @@ use crate::peers::NOT_LET_IN;
 pub struct Answer {
     status: StatusCode,
     pub(super) content_type: &'static str,
-    pub(super) body: Body,
+    content: Content,
+    /// Its share of what answers may take, where it has one already.
+    held: Option<Held>,
     pub(super) etag: Option<u64>,
     /// The log index that the answer reflects; applied now, where absent.
     pub(super) index: Option<u64>,
     pub(super) headers: Vec<(&'static str, String)>,
+}
+
+/// What an answer says.
+enum Content {
+    Whole(Bytes),
+    /// Written while it is sent.
+    Stream(Body),
 }
 
 impl Answer {
@@ -39,17 +52,25 @@ impl Answer {
     /// Bytes of any type.
     pub fn raw(content_type: &'static str, body: Bytes) -> Self {
         let status = StatusCode::OK;
-        Answer { status, content_type, body: Body::from(body), etag: None, index: None, headers: Vec::new() }
+        let (content, headers) = (Content::Whole(body), Vec::new());
+        Answer { status, content_type, content, held: None, etag: None, index: None, headers }
     }
 
     /// JSON that is written while it is sent.
     pub fn stream(body: Body) -> Self {
-        Answer { body, ..Self::raw("application/json", Bytes::new()) }
+        Answer { content: Content::Stream(body), ..Self::raw("application/json", Bytes::new()) }
     }
 
     /// Server-Sent Events, as long as they come.
     pub fn events(body: Body) -> Self {
         Answer { content_type: "text/event-stream", ..Self::stream(body) }
+    }
+
+    /// The same, whose bytes are counted already.
+    #[must_use]
+    pub(super) fn held(mut self, held: Option<Held>) -> Self {
+        self.held = held;
+        self
     }
 
     /// The same with `ETag: "<rev>"`.
@@ -80,8 +101,24 @@ impl Answer {
         self
     }
 
+    /// The response on a connection, counted among the answers under way.
+    ///
+    /// # Errors
+    /// `busy` where there is no room for it.
+    pub(super) fn into_response_on(mut self, by: &Arc<Connection>, room: &Room) -> Result<Response<Body>> {
+        let body = match std::mem::replace(&mut self.content, Content::Whole(Bytes::new())) {
+            Content::Whole(bytes) => room::whole(bytes, self.held.take(), room, by)?,
+            Content::Stream(body) => room::written(body, by),
+        };
+        self.content = Content::Stream(body);
+        Ok(self.into_response())
+    }
+
     pub(super) fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(self.body);
+        let mut response = Response::new(match self.content {
+            Content::Whole(bytes) => Body::from(bytes),
+            Content::Stream(body) => body,
+        });
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));

@@ -9,24 +9,25 @@ use serde::Deserialize;
 
 use super::answer::Answer;
 use super::request::Request;
+use super::room::{self, Held};
 use super::{Access, App, Route, route};
 use crate::auth::{Principal, Role};
 use crate::error::{Error, Result};
 use crate::state::{
-    Action, Answer as Applied, CollectionName, Command, DatabaseName, Document, DocumentId, IdentifiedDocument,
-    MergePatch, Op, State, Version, Write, WriteResult, names::shown,
+    Action, Answer as Applied, CollectionName, Command, DatabaseName, Doc, Document, DocumentId, Halt,
+    IdentifiedDocument, MergePatch, Op, State, Version, Write, WriteResult, names::shown,
 };
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(POST "/api/doc", Access::Role(Role::WriteReader), ["db", "col", "timeout?", "forward?"], "saves a document under its own _id or a fresh one", save),
-    route!(GET "/api/doc", Access::Role(Role::Reader), ["db", "col", "id", "consistency?", "min_index?", "max_lag?"], "a document", get),
-    route!(PUT "/api/doc", Access::Role(Role::WriteReader), ["db", "col", "id", "timeout?", "forward?"], "replaces or creates a document", put),
-    route!(PATCH "/api/doc", Access::Role(Role::WriteReader), ["db", "col", "id", "timeout?", "forward?"], "merges a patch (RFC 7396) into a document", patch),
-    route!(DELETE "/api/doc", Access::Role(Role::WriteReader), ["db", "col", "id", "timeout?", "forward?"], "deletes a document", delete),
-    route!(POST "/api/docs", Access::Role(Role::WriteReader), ["db", "col", "timeout?", "forward?"], "saves many documents, all or none: NDJSON or an array", bulk),
-    route!(GET "/api/versions", Access::Role(Role::Reader), ["db", "col", "id", "consistency?"], "a document's superseded states, newest first", versions),
-    route!(GET "/api/version", Access::Role(Role::Reader), ["db", "col", "id", "version", "consistency?"], "one of them", version),
-    route!(POST "/api/restore-version", Access::Role(Role::WriteReader), [], "makes a superseded state the newest again", restore),
+    route!(POST "/api/doc", Access::Role(Role::WriteReader), WriteOne, ["db", "col", "tx?"], "saves a document under its own _id or a fresh one", save),
+    route!(GET "/api/doc", Access::Role(Role::Reader), Read, ["db", "col", "id", "tx?"], "a document", get),
+    route!(PUT "/api/doc", Access::Role(Role::WriteReader), WriteOne, ["db", "col", "id", "tx?"], "replaces or creates a document", put),
+    route!(PATCH "/api/doc", Access::Role(Role::WriteReader), WriteOne, ["db", "col", "id", "tx?"], "merges a patch (RFC 7396) into a document", patch),
+    route!(DELETE "/api/doc", Access::Role(Role::WriteReader), WriteOne, ["db", "col", "id", "tx?"], "deletes a document", delete),
+    route!(POST "/api/docs", Access::Role(Role::WriteReader), Write, ["db", "col", "tx?"], "saves many documents, all or none: NDJSON or an array", bulk),
+    route!(GET "/api/versions", Access::Role(Role::Reader), Read, ["db", "col", "id"], "a document's superseded states, newest first", versions),
+    route!(GET "/api/version", Access::Role(Role::Reader), Read, ["db", "col", "id", "version"], "one of them", version),
+    route!(POST "/api/restore-version", Access::Role(Role::WriteReader), WriteOne, [], "makes a superseded state the newest again", restore),
 ];
 
 /// Documents that one bulk request may have.
@@ -90,7 +91,7 @@ fn document(app: &App, request: &Request) -> Result<Document> {
 
 async fn save(app: &Arc<App>, request: Request) -> Result<Answer> {
     let fresh = fresh_id()?;
-    let document = document(app, &request)?.with_own_id(|| fresh);
+    let document = document(app, &request)?.with_own_id(|| fresh)?;
     let (saved, index) = write_one(app, &request, Action::Save(document)).await?;
     Ok(Answer::json(&Saved { id: saved.id, rev: saved.rev })?.etag(saved.rev).index(index))
 }
@@ -171,7 +172,7 @@ fn bulk_documents(body: &Bytes, max_bytes: usize) -> Result<Vec<IdentifiedDocume
         .enumerate()
         .map(|(i, piece)| {
             let fresh = fresh_id()?;
-            let parsed = Document::parse(piece, max_bytes).map(|document| document.with_own_id(|| fresh));
+            let parsed = Document::parse(piece, max_bytes).and_then(|document| document.with_own_id(|| fresh));
             parsed.map_err(|e| Error::new(e.code(), format!("document {} of the request: {}", i + 1, e.message())))
         })
         .collect()
@@ -180,25 +181,45 @@ fn bulk_documents(body: &Bytes, max_bytes: usize) -> Result<Vec<IdentifiedDocume
 /// Reads on a thread that may block, since the state may lie on disk only.
 pub(super) async fn read<T: Send + 'static>(
     app: &App,
-    read: impl FnOnce(&State) -> Result<T, crate::state::Halt> + Send + 'static,
+    read: impl FnOnce(&State) -> Result<T, Halt> + Send + 'static,
 ) -> Result<T> {
     let state = app.cluster.state()?;
     tokio::task::spawn_blocking(move || read(&state)).await.map_err(internal)?.map_err(internal)
+}
+
+/// Reads a document within the room for answers under way: where there is none, it is let go, and read again once
+/// there is.
+async fn document_within_room(
+    app: &App,
+    find: impl Fn(&State) -> Result<Option<Doc>, Halt> + Clone + Send + 'static,
+) -> Result<Option<(Doc, Option<Held>)>> {
+    let mut waited: Option<(usize, Held)> = None;
+    loop {
+        let state = app.cluster.state()?;
+        let found = if state.is_busy() { read(app, find.clone()).await? } else { find(&state).map_err(internal)? };
+        let Some(doc) = found else { return Ok(None) };
+        let bytes = doc.body.len();
+        if bytes <= room::SHORT {
+            return Ok(Some((doc, None)));
+        }
+        let held = waited.take().filter(|(enough, _)| *enough >= bytes).map(|(_, held)| held);
+        if let Some(held) = held.or_else(|| app.room.take(bytes)) {
+            return Ok(Some((doc, Some(held))));
+        }
+        drop(doc);
+        waited = Some((bytes, app.room.wait(bytes, room::WAIT).await?));
+    }
 }
 
 async fn get(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (db, col, id) = (request.query.database()?, request.query.collection()?, request.query.id()?);
     readable(&request.principal, &db)?;
     let index = request.ready_to_read(app).await?;
-    let state = app.cluster.state()?;
+    let laid_over = app.cluster.laid_over(&db, &col)?.remove(id.as_str());
     let missing = Error::not_found(format!("there is no document {} in {db}/{col}", shown(id.as_str())));
-    let found = if state.is_busy() {
-        read(app, move |state| state.get(&db, &col, &id)).await?
-    } else {
-        state.get(&db, &col, &id).map_err(internal)?
-    };
-    let doc = found.ok_or(missing)?;
-    Ok(Answer::raw_json(doc.body).etag(doc.rev).index(index))
+    let found = document_within_room(app, move |state| state.get(&db, &col, &id)).await?;
+    let (doc, held) = found.ok_or(missing)?;
+    Ok(Answer::raw_json(laid_over.unwrap_or(doc.body)).etag(doc.rev).index(index).held(held))
 }
 
 async fn versions(app: &Arc<App>, request: Request) -> Result<Answer> {
@@ -214,9 +235,10 @@ async fn version(app: &Arc<App>, request: Request) -> Result<Answer> {
     let version: Version = request.query.required("version")?.parse()?;
     readable(&request.principal, &db)?;
     let index = request.ready_to_read(app).await?;
-    let found = read(app, move |state| state.version(&db, &col, &id, version)).await?;
+    let found = document_within_room(app, move |state| state.version(&db, &col, &id, version)).await?;
     let missing = || Error::not_found(format!("there is no version {version}: see GET /api/versions"));
-    Ok(Answer::raw_json(found.ok_or_else(missing)?.body).etag(version.rev).index(index))
+    let (doc, held) = found.ok_or_else(missing)?;
+    Ok(Answer::raw_json(doc.body).etag(version.rev).index(index).held(held))
 }
 
 #[derive(Deserialize)]

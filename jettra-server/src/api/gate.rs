@@ -17,8 +17,9 @@ use jettra_client::wire::ErrorCode;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{self, insert};
+use super::connection::Connection;
 use super::request::{Query, Request, call};
-use super::{Access, App, Route, health, routes, rpc};
+use super::{Access, App, Kind, Route, federated, health, routes, rpc};
 use crate::auth::{Basis, Origin, Principal, Role, check_host_and_origin};
 use crate::cluster::Call;
 use crate::error::{Error, Result};
@@ -93,13 +94,14 @@ async fn enter(
     parts: Parts,
     body: axum::body::Body,
 ) -> Response<axum::body::Body> {
+    let connection = parts.extensions.get::<Arc<Connection>>().cloned();
     let entered = async {
         if route.access != Access::Public {
             app.cluster.wait_started(app.config.request_timeout).await;
         }
         let ends = ends(&parts)?;
         let origin = Origin::of(ends.peer, &parts.headers);
-        if route.path.starts_with("/api") {
+        if route.path.starts_with("/api") || route.path.starts_with(federated::PREFIX) {
             check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
@@ -107,6 +109,7 @@ async fn enter(
         let authorization = parts.headers.get(AUTHORIZATION).cloned();
         let principal = principal(&app, route.access, authorization.as_ref(), &origin, basis).await?;
         let query = query?;
+        route.check(&query, &parts.headers)?;
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
         let path = path.map_err(|_| Error::bad_request("the path is not UTF-8"))?.into_owned();
         let call = call(&query, &parts.headers, &principal, app.config.request_timeout)?;
@@ -117,21 +120,23 @@ async fn enter(
             _ => app.config.max_body_bytes,
         };
         let body = if limit == 0 { None } else { Some(read_body(&app, &parts.headers, body, limit).await?) };
-        let bytes = body.as_ref().map(|b| b.bytes.clone()).unwrap_or_default();
+        let bytes = body.as_ref().map(|b| without_mark(&b.bytes)).unwrap_or_default();
         let request =
             Request { method: parts.method, path, query, headers: parts.headers, body: bytes, principal, origin, call };
         let (origin, deadline) = (request.origin, request.call.deadline);
-        match (route.handler)(app.clone(), request).await {
+        let answer = match (route.handler)(app.clone(), request).await {
             Err(e) if e.detail(CHANGED).is_some() => {
-                Err(look_again(&app, route.access, authorization.as_ref(), &origin, deadline, &e).await)
+                return Err(look_again(&app, route.access, authorization.as_ref(), &origin, deadline, &e).await);
             }
-            answered => answered,
+            answered => answered?,
+        };
+        match &connection {
+            // What everybody may read is part of the program and takes no memory of its own.
+            Some(connection) if route.access != Access::Public => answer.into_response_on(connection, &app.room),
+            _ => Ok(answer.into_response()),
         }
     };
-    match entered.await {
-        Ok(answer) => answer.into_response(),
-        Err(e) => answer::error(e),
-    }
+    entered.await.unwrap_or_else(answer::error)
 }
 
 pub(super) fn ends(parts: &Parts) -> Result<Ends> {
@@ -143,7 +148,7 @@ fn basis(route: &Route, query: &Query) -> Basis {
     let is_own = route.method == Method::GET
         && match query.get("consistency") {
             Some(consistency) => consistency == "local",
-            None => !route.parameters.contains(&"consistency?") || route.path == health::EVENTS,
+            None => route.kind != Kind::Read || route.path == health::EVENTS,
         };
     if is_own { Basis::ThisNode } else { Basis::Cluster }
 }
@@ -186,6 +191,11 @@ async fn principal(
     let principal = app.auth.principal(header, origin, basis).await?;
     principal.require(role)?;
     Ok(principal)
+}
+
+/// A body without the mark of UTF-8 that some editors and programs put before a text.
+fn without_mark(body: &Bytes) -> Bytes {
+    if body.starts_with("\u{feff}".as_bytes()) { body.slice('\u{feff}'.len_utf8()..) } else { body.clone() }
 }
 
 /// A body and its share of what all bodies together may take, held until dropped.

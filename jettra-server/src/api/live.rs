@@ -26,7 +26,7 @@ use crate::storage::Order;
 pub(super) const PATH: &str = "/api/cluster/stream";
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/api/cluster/stream", Access::Role(Role::Reader), [], "the cluster as Server-Sent Events: cluster (the body of GET /api/cluster) when it changes, samples (15 minutes of figures) at the start and sample every 2 s, events and doctor when they change", stream),
+    route!(GET "/api/cluster/stream", Access::Role(Role::Reader), Plain, [], "the cluster as Server-Sent Events: cluster (the body of GET /api/cluster) when it changes, samples (15 minutes of figures) at the start and sample every 2 s, events and doctor when they change", stream),
 ];
 
 /// Readers of one node at once, at most.
@@ -185,7 +185,7 @@ async fn stream(app: &Arc<App>, request: Request) -> Result<Answer> {
     let room = app.live.room.clone().try_acquire_owned();
     let room =
         room.map_err(|_| Error::busy("too many pages watch this node already: close some, or open another node's"))?;
-    let (out, body) = Writer::with_room(IDLE, 1);
+    let (out, body) = Writer::new(IDLE, 1, ());
     let reader = Reader {
         user: request.principal.name,
         app: app.clone(),

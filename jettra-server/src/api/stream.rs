@@ -18,11 +18,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::room::Room;
 use crate::error::{Error, Result};
 use crate::state::Halt;
 
 /// Pieces that wait for the client.
-const QUEUED: usize = 8;
+const QUEUED: usize = 4;
+/// Bytes of such an answer that are held at once: here, and by HTTP on its way to the kernel.
+const HELD: usize = 2 * QUEUED * PIECE;
 /// Bytes that are written before they are sent on. A client shows that it takes something once in so many bytes.
 const PIECE: usize = 16 << 10;
 /// Steps between two looks at the clock.
@@ -77,15 +80,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// A writer and its body. A client that takes nothing for `idle` is [`Lost`].
-    pub(super) fn new(idle: Duration) -> (Self, Body) {
-        Self::with_room(idle, QUEUED)
-    }
-
-    /// The same where no more than `queued` pieces wait.
-    pub(super) fn with_room(idle: Duration, queued: usize) -> (Self, Body) {
+    ///
+    /// No more than `queued` pieces wait, and what is `kept` lives as long as the body.
+    pub(super) fn new(idle: Duration, queued: usize, kept: impl Send + 'static) -> (Self, Body) {
         let (pieces, receiver) = mpsc::channel(queued);
-        let body = body(futures_util::stream::unfold(receiver, |mut receiver| async move {
-            Some((receiver.recv().await?, receiver))
+        let body = body(futures_util::stream::unfold((receiver, kept), |(mut receiver, kept)| async move {
+            Some((receiver.recv().await?, (receiver, kept)))
         }));
         (Writer { pieces, idle }, body)
     }
@@ -211,9 +211,9 @@ impl<Head> Out<Head> {
 /// The answer that `write` writes on a thread that may block: what it told with [`Out::begin`], and the body.
 ///
 /// # Errors
-/// `busy` where its turn among the `turns` does not come in time; `internal` where nothing was begun.
+/// `busy` where its turn among the `turns`, or `room` for it, does not come in time; `internal` where nothing was begun.
 pub(super) async fn written<Head: Send + 'static>(
-    turns: &Arc<Semaphore>,
+    (turns, room): (&Arc<Semaphore>, &Room),
     limits: Limits,
     write: impl FnOnce(&mut Out<Head>) -> Result<(), Broken> + Send + 'static,
 ) -> Result<(Head, Body)> {
@@ -222,7 +222,8 @@ pub(super) async fn written<Head: Send + 'static>(
         .ok()
         .and_then(Result::ok)
         .ok_or_else(|| Error::busy("too many queries are being answered: try again in a moment"))?;
-    let (writer, body) = Writer::new(limits.idle);
+    let held = room.wait(HELD, limits.turn).await?;
+    let (writer, body) = Writer::new(limits.idle, QUEUED, held);
     let (head, begun) = oneshot::channel();
     let mut out = Out {
         writer,
@@ -265,8 +266,17 @@ mod tests {
         (all, true)
     }
 
-    fn turns() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(1))
+    fn one() -> (Arc<Semaphore>, Room) {
+        (Arc::new(Semaphore::new(1)), Room::new(HELD))
+    }
+
+    /// Writes as a query does, alone.
+    async fn written<Head: Send + 'static>(
+        (turns, room): &(Arc<Semaphore>, Room),
+        limits: Limits,
+        write: impl FnOnce(&mut Out<Head>) -> Result<(), Broken> + Send + 'static,
+    ) -> Result<(Head, Body)> {
+        super::written((turns, room), limits, write).await
     }
 
     /// Writes `count` lines of 10 bytes.
@@ -282,30 +292,31 @@ mod tests {
     #[tokio::test]
     async fn only_what_was_written_to_its_end_looks_whole() {
         for count in [0, 1, 100_000] {
-            let (head, body) = written(&turns(), LIMITS, move |out| lines(out, count)).await.unwrap();
+            let (head, body) = written(&one(), LIMITS, move |out| lines(out, count)).await.unwrap();
             assert_eq!((head, read(body).await), (7, (b"123456789\n".repeat(count), true)));
         }
         let failing = |out: &mut Out<u64>| {
             lines(out, 100)?;
             Err(Broken::Failed("the disk".to_owned()))
         };
-        let (_, body) = written(&turns(), LIMITS, failing).await.unwrap();
+        let (_, body) = written(&one(), LIMITS, failing).await.unwrap();
         assert!(!read(body).await.1);
         let panicking = |out: &mut Out<u64>| {
             lines(out, 100)?;
             panic!("a bug");
         };
-        let (_, body) = written(&turns(), LIMITS, panicking).await.unwrap();
+        let (_, body) = written(&one(), LIMITS, panicking).await.unwrap();
         assert!(!read(body).await.1);
     }
 
     #[tokio::test]
     async fn who_takes_nothing_for_too_long_finds_a_broken_answer_and_frees_its_turn() {
-        let turns = turns();
+        let turns = one();
         // All but the last piece fit before the client has taken anything: the end has to be told as well.
         for count in [QUEUED * PIECE / 10, 100_000] {
             let (_, body) = written(&turns, LIMITS, move |out| lines(out, count)).await.unwrap();
-            let turn = tokio::time::timeout(Duration::from_secs(10), turns.acquire()).await.expect("the turn is free");
+            let turn =
+                tokio::time::timeout(Duration::from_secs(10), turns.0.acquire()).await.expect("the turn is free");
             drop(turn);
             let (bytes, is_whole) = read(body).await;
             assert!(!is_whole, "{} bytes of {count} lines", bytes.len());
@@ -314,7 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_takes_a_little_now_and_then_gets_everything() {
-        let (_, body) = written(&turns(), LIMITS, |out| lines(out, 30_000)).await.unwrap();
+        let (_, body) = written(&one(), LIMITS, |out| lines(out, 30_000)).await.unwrap();
         let mut stream = body.into_data_stream();
         let mut bytes = 0;
         while let Some(piece) = stream.next().await {
@@ -327,10 +338,10 @@ mod tests {
     #[tokio::test]
     async fn what_takes_too_long_is_broken_off_and_what_nobody_reads_ends() {
         let late = Limits { total: Duration::ZERO, ..LIMITS };
-        let (_, body) = written(&turns(), late, |out| lines(out, 1_000)).await.unwrap();
+        let (_, body) = written(&one(), late, |out| lines(out, 1_000)).await.unwrap();
         assert!(!read(body).await.1);
 
-        let turns = turns();
+        let turns = one();
         let endless = |out: &mut Out<()>| {
             out.begin(());
             loop {
@@ -340,11 +351,13 @@ mod tests {
         let (_, body) = written(&turns, LIMITS, endless).await.unwrap();
         assert!(written::<()>(&turns, LIMITS, |_| Ok(())).await.is_err(), "its turn does not come");
         drop(body);
-        drop(tokio::time::timeout(Duration::from_secs(10), turns.acquire()).await.expect("the turn is free").unwrap());
+        drop(
+            tokio::time::timeout(Duration::from_secs(10), turns.0.acquire()).await.expect("the turn is free").unwrap(),
+        );
     }
 
     #[tokio::test]
     async fn what_panics_before_its_beginning_is_an_error() {
-        assert!(written::<()>(&turns(), LIMITS, |_| panic!("a bug")).await.is_err());
+        assert!(written::<()>(&one(), LIMITS, |_| panic!("a bug")).await.is_err());
     }
 }

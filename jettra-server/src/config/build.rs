@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::keys::{self, Key};
-use super::types::is_loopback;
+use super::types::{PASSWORD_BYTES, is_loopback};
 use super::values::{FileText, Flags, Values};
 use super::{Config, ConfigError, Loaded, LogFormat, NodeUrl, Secret};
 
@@ -27,7 +27,7 @@ impl Config {
             Some(file) => values.add_file(file)?,
             None => Vec::new(),
         };
-        values.add_env(env);
+        values.add_env(env)?;
         values.add_flags(flags);
         let config = build(&values)?;
         warnings.extend(without_effect(&config));
@@ -59,6 +59,7 @@ pub(super) fn defaults() -> Config {
         max_body_bytes: 16 * MIB,
         max_connections: 1_000,
         max_in_flight_bytes: 64 * MIB,
+        max_answer_bytes: 128 * MIB,
         cache_bytes: 64 * MIB,
         log_retain_entries: 100_000,
         log_retain_bytes: 256 << 20,
@@ -81,7 +82,7 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         node_id: parsed(values, keys::NODE_ID)?,
         bootstrap: values.switch(keys::BOOTSTRAP)?.unwrap_or(default.bootstrap),
         peers: peers(values, &advertise_url)?,
-        admin_password: secret(values, keys::ADMIN_PASSWORD)?,
+        admin_password: admin_password(values)?,
         cluster_secret: cluster_secret(values, keys::CLUSTER_SECRET)?,
         cluster_secret_before: cluster_secret_before(values)?,
         allowed_hosts: allowed_hosts(values)?,
@@ -94,6 +95,7 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         send_timeout: milliseconds(values, keys::SEND_TIMEOUT_MS, default.send_timeout)?,
         max_connections: values.number(keys::MAX_CONNECTIONS, default.max_connections)?,
         max_in_flight_bytes: max_in_flight_bytes(values, max_body_bytes, default.max_in_flight_bytes)?,
+        max_answer_bytes: max_answer_bytes(values, max_body_bytes, default.max_answer_bytes)?,
         cache_bytes: values.number(keys::CACHE_BYTES, default.cache_bytes)?,
         log_retain_entries: values.number(keys::LOG_RETAIN_ENTRIES, default.log_retain_entries)?,
         log_retain_bytes: values.number(keys::LOG_RETAIN_BYTES, default.log_retain_bytes)?,
@@ -182,6 +184,15 @@ fn secret(values: &Values, key: &Key) -> Result<Option<Secret>, ConfigError> {
     }
 }
 
+fn admin_password(values: &Values) -> Result<Option<Secret>, ConfigError> {
+    match secret(values, keys::ADMIN_PASSWORD)? {
+        Some(secret) if !PASSWORD_BYTES.contains(&secret.expose().len()) => {
+            Err(values.wrong(keys::ADMIN_PASSWORD, "8 to 1024 bytes: choose another one"))
+        }
+        secret => Ok(secret),
+    }
+}
+
 /// Bytes below which a cluster's secret could be guessed.
 const CLUSTER_SECRET_BYTES: usize = 16;
 
@@ -244,6 +255,17 @@ fn max_in_flight_bytes(values: &Values, max_body_bytes: usize, default: usize) -
         false => Err(values.wrong(
             keys::MAX_IN_FLIGHT_BYTES,
             format!("at least MaxBodyBytes, here {max_body_bytes}: a body of that size could never be written"),
+        )),
+    }
+}
+
+fn max_answer_bytes(values: &Values, max_body_bytes: usize, default: usize) -> Result<usize, ConfigError> {
+    let bytes = values.number(keys::MAX_ANSWER_BYTES, default.max(max_body_bytes))?;
+    match bytes >= max_body_bytes {
+        true => Ok(bytes),
+        false => Err(values.wrong(
+            keys::MAX_ANSWER_BYTES,
+            format!("at least MaxBodyBytes, here {max_body_bytes}: a document of that size takes as much"),
         )),
     }
 }
