@@ -20,7 +20,7 @@ use super::answer::{self, insert};
 use super::connection::Connection;
 use super::request::{Query, Request, call};
 use super::{Access, App, Kind, Route, health, routes, rpc};
-use crate::auth::{Basis, Origin, Principal, Role, check_host_and_origin};
+use crate::auth::{Basis, FarEnd, Origin, Principal, Role, check_host_and_origin};
 use crate::cluster::Call;
 use crate::error::{Error, Result};
 use crate::state::CHANGED;
@@ -100,7 +100,7 @@ async fn enter(
             app.cluster.wait_started(app.config.request_timeout).await;
         }
         let ends = ends(&parts)?;
-        let origin = Origin::of(ends.peer, &parts.headers);
+        let origin = origin(&parts)?;
         if route.path.starts_with("/api") {
             check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
         }
@@ -123,7 +123,7 @@ async fn enter(
         let bytes = body.as_ref().map(|b| without_mark(&b.bytes)).unwrap_or_default();
         let request =
             Request { method: parts.method, path, query, headers: parts.headers, body: bytes, principal, origin, call };
-        let (origin, deadline) = (request.origin, request.call.deadline);
+        let (origin, deadline) = (request.origin.clone(), request.call.deadline);
         let answer = match (route.handler)(app.clone(), request).await {
             Err(e) if e.detail(CHANGED).is_some() => {
                 return Err(look_again(&app, route.access, authorization.as_ref(), &origin, deadline, &e).await);
@@ -141,6 +141,13 @@ async fn enter(
 
 pub(super) fn ends(parts: &Parts) -> Result<Ends> {
     parts.extensions.get::<Ends>().copied().ok_or_else(|| Error::internal("a request without a connection"))
+}
+
+/// Where the request comes from.
+pub(super) fn origin(parts: &Parts) -> Result<Origin> {
+    let far = parts.extensions.get::<Arc<FarEnd>>();
+    let far = far.ok_or_else(|| Error::internal("a request without a connection"))?;
+    Ok(Origin::of(far, &parts.headers))
 }
 
 /// What the request is answered from, as its handler will see it.
@@ -182,7 +189,7 @@ async fn principal(
 ) -> Result<Principal> {
     let role = match access {
         Access::Public => return Ok(Principal::nobody()),
-        Access::Machine if origin.is_this_machine || app.config.metrics_public => return Ok(Principal::nobody()),
+        Access::Machine if app.config.metrics_public || origin.is_owner().await => return Ok(Principal::nobody()),
         Access::Machine => Role::Admin,
         Access::Role(role) => role,
     };

@@ -85,7 +85,7 @@ pub struct App {
 enum Access {
     /// Everybody.
     Public,
-    /// This machine without credentials, others as administrators, unless configured.
+    /// The user that the node runs as, on this machine, without credentials, others as administrators, unless configured.
     Machine,
     /// Users with this role or a higher one.
     Role(Role),

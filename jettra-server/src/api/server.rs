@@ -16,6 +16,7 @@ use tower::ServiceExt as _;
 use super::connection::{Connection, Wire};
 use super::gate::{Ends, router};
 use super::{App, Listener};
+use crate::auth::FarEnd;
 use crate::peers::Pace;
 use crate::seldom::Seldom;
 
@@ -76,6 +77,7 @@ pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output =
         let router = router.clone();
         // How fast this connection may call without a session, as another node that calls does twice.
         let pace = Arc::new(Pace::new(32, Duration::from_millis(50), Duration::from_secs(1)));
+        let far = Arc::new(FarEnd::new(peer, local));
         let spoken = Arc::new(AtomicBool::new(false));
         let said = spoken.clone();
         let own = Arc::new(Connection::new(peer));
@@ -88,6 +90,7 @@ pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output =
             request.extensions_mut().insert(own.clone());
             request.extensions_mut().insert(Ends { peer, local });
             request.extensions_mut().insert(pace.clone());
+            request.extensions_mut().insert(far.clone());
             router.clone().oneshot(request)
         });
         let connection = http.serve_connection(TokioIo::new(Wire::new(stream, send_timeout)), service).into_owned();
