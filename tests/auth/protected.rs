@@ -22,7 +22,7 @@ async fn until_a_password_is_set_only_this_machine_may_and_as_administrator() {
     let early = login(&node, "admin", "any").await.ok()["token"].as_str().unwrap().to_owned();
 
     // What came through a proxy is not this machine; nor is another address of it.
-    let body = json!({ "newPassword": "theirs" }).to_string();
+    let body = json!({ "newPassword": "theirs now" }).to_string();
     for (name, value) in
         [("X-Forwarded-For", "127.0.0.1"), ("Forwarded", "for=127.0.0.1"), ("Via", "1.1 p"), ("X-Forwarded-Host", "x")]
     {
@@ -45,7 +45,7 @@ async fn until_a_password_is_set_only_this_machine_may_and_as_administrator() {
     let error = node.send(rebound).await.error("forbidden");
     assert!(error["message"].as_str().unwrap().contains("AllowedHosts"), "{error}");
 
-    for wrong in [r#"{"newPassword":""}"#, r#"{}"#, ""] {
+    for wrong in [r#"{"newPassword":""}"#, r#"{"newPassword":"seven.."}"#, r#"{}"#, ""] {
         node.post("/api/change-password", wrong).await.error("bad_request");
     }
     node.get("/api/dbs").await.ok();
@@ -54,7 +54,7 @@ async fn until_a_password_is_set_only_this_machine_may_and_as_administrator() {
     refused.error("unauthorized");
     assert!(refused.header("www-authenticate").unwrap().starts_with("Basic"));
     ask(&node, "GET", "/api/dbs", Some(&early)).await.error("unauthorized");
-    node.post("/api/change-password", json!({ "newPassword": "again" })).await.error("unauthorized");
+    node.post("/api/change-password", json!({ "newPassword": "once again" })).await.error("unauthorized");
     ask(&node, "GET", "/api/dbs", Some(&basic("admin", PASSWORD))).await.ok();
 }
 
@@ -76,18 +76,18 @@ async fn the_first_password_comes_from_configuration_or_environment_and_only_the
     ask(&node, "GET", "/api/dbs", Some(&basic("admin", PASSWORD))).await.ok();
 
     // There is an administrator now: another value at another start changes nothing.
-    node.set_env("JETTRA_ADMIN_PASSWORD", "another");
+    node.set_env("JETTRA_ADMIN_PASSWORD", "another one");
     node.configure("AdminPassword", "a third");
     node.restart().await;
     protected(&node).await;
     ask(&node, "GET", "/api/dbs", Some(&basic("admin", PASSWORD))).await.ok();
-    for wrong in ["another", "a third"] {
+    for wrong in ["another one", "a third"] {
         ask(&node, "GET", "/api/dbs", Some(&basic("admin", wrong))).await.error("unauthorized");
     }
     let log = node.log();
-    assert!(![PASSWORD, "another", "a third", "$argon2"].iter().any(|secret| log.contains(secret)), "{log}");
+    assert!(![PASSWORD, "another one", "a third", "$argon2"].iter().any(|secret| log.contains(secret)), "{log}");
     let config = ask(&node, "GET", "/api/config", Some(&basic("admin", PASSWORD))).await.ok().to_string();
-    assert!(![PASSWORD, "another", "a third"].iter().any(|secret| config.contains(secret)), "{config}");
+    assert!(![PASSWORD, "another one", "a third"].iter().any(|secret| config.contains(secret)), "{config}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

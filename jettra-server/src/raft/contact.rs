@@ -68,6 +68,11 @@ impl Contact {
     pub fn silence(&self) -> Option<Duration> {
         self.heard.lock().map(|(_, at)| at.elapsed())
     }
+
+    /// The time since `leader` was heard as one; none where another was heard since, or nobody was.
+    pub fn silence_of(&self, leader: u64) -> Option<Duration> {
+        self.heard.lock().filter(|(id, _)| *id == leader).map(|(_, at)| at.elapsed())
+    }
 }
 
 #[cfg(test)]
