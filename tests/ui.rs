@@ -331,6 +331,35 @@ async fn the_page_shows_the_apis_figures_and_turns_with_the_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_nobody_is_shown_to_lead() {
+    let mut cluster = Cluster::start(3).await;
+    // Of the leader's own page: nobody tells it that it leads no more.
+    let leader = cluster.leader().await;
+    let name = cluster.nodes[leader].id.clone();
+    let Some(browser) = Browser::open(&cluster.nodes[leader].url()).await else { return };
+    browser.shows("#verdict", "Healthy: 3 of 3 voters, can lose 1").await;
+    browser.shows("#self-state", "LEADER").await;
+    let dead: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
+    dead.iter().for_each(|place| cluster.nodes[*place].kill());
+    browser.shows("#verdict", "No leader: 1 of 3 voters, 2 are needed").await;
+    browser.shows(".map-nobody", "no leader").await;
+    assert!(!browser.text("#self-leader").await.unwrap().starts_with("node"));
+    assert_ne!(browser.text("#self-state").await.unwrap(), "LEADER");
+    for place in &dead {
+        let id = &cluster.nodes[*place].id;
+        browser.shows(&format!(".card[data-node={id}]"), "silent").await;
+        browser.shows(&format!("#peers tr[data-node={id}]"), "INACTIVE").await;
+    }
+    assert!(!browser.text(&format!("#peers tr[data-node={name}]")).await.unwrap().contains("LEADER"));
+    browser.shows("#findings", "there is no majority").await;
+    for place in dead {
+        cluster.nodes[place].start().await;
+    }
+    browser.shows("#verdict", "Healthy: 3 of 3 voters, can lose 1").await;
+    no_complaints(&browser).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_node_goes_away_and_comes_back() {
     let mut cluster = Cluster::start(2).await;
     let Some(browser) = Browser::open(&cluster.nodes[0].url()).await else { return };

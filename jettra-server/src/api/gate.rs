@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::answer::{self, insert};
 use super::connection::Connection;
 use super::request::{Query, Request, call};
-use super::{Access, App, Kind, Route, health, routes, rpc};
+use super::{Access, App, Kind, Route, federated, health, routes, rpc};
 use crate::auth::{Basis, FarEnd, Origin, Principal, Role, check_host_and_origin};
 use crate::cluster::Call;
 use crate::error::{Error, Result};
@@ -101,7 +101,7 @@ async fn enter(
         }
         let ends = ends(&parts)?;
         let origin = origin(&parts)?;
-        if route.path.starts_with("/api") {
+        if route.path.starts_with("/api") || route.path.starts_with(federated::PREFIX) {
             check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());

@@ -7,7 +7,7 @@
 //! - `request`, `answer`: what comes in, parsed once; what goes out
 //! - `stream`: answers that are written while they are sent
 //! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
-//! - `cluster`, `health`, `databases`, `documents`, `queries`, `sessions`, `system`, `watch`: the areas
+//! - `cluster`, `federated`, `health`, `databases`, `documents`, `queries`, `sessions`, `system`, `watch`: the areas
 //! - `live`: what the management page watches
 //! - `ui`: the management page's files
 //! - `rpc`: calls from other nodes
@@ -18,6 +18,7 @@ mod cluster;
 mod connection;
 mod databases;
 mod documents;
+mod federated;
 mod gate;
 mod health;
 mod listener;
@@ -219,6 +220,7 @@ fn routes() -> impl Iterator<Item = &'static Route> {
         system::ROUTES,
         sessions::ROUTES,
         cluster::ROUTES,
+        federated::ROUTES,
         health::ROUTES,
         databases::ROUTES,
         documents::ROUTES,

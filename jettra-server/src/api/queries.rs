@@ -38,6 +38,7 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
     request.ready_to_read(app).await?;
 
     let state = app.cluster.state()?;
+    let shown = app.cluster.laid_over(&db, &col)?;
     let limits = Limits { turn: TURN, idle: app.config.send_timeout, total: LONGEST };
     let (index, body) = written((&app.scans, &app.room), limits, move |out| {
         let pin = state.pin();
@@ -57,7 +58,7 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
                 if comma {
                     text.put_u8(b',');
                 }
-                projection.write(&document.body, text);
+                projection.write(shown.get(document.id.as_str()).unwrap_or(&document.body), text);
             })?;
         }
         out.write(|text| text.put_u8(b']'))

@@ -22,7 +22,7 @@ struct Login {
     password: String,
 }
 
-async fn login(app: &Arc<App>, request: Request) -> Result<Answer> {
+pub(super) async fn login(app: &Arc<App>, request: Request) -> Result<Answer> {
     let body: Login = request.json()?;
     Answer::json(&app.auth.login(&body.username, &body.password, &request.origin).await?)
 }

@@ -175,7 +175,7 @@ async fn status(State(app): State<Arc<App>>, request: axum::extract::Request) ->
         let origin = origin(&parts)?;
         let header = parts.headers.get("authorization").and_then(|v| v.to_str().ok());
         app.auth.principal(header, &origin, Basis::ThisNode).await?.require(Role::Admin)?;
-        Answer::json(&app.cluster.members()?)
+        Answer::json(&app.cluster.shown_members()?)
     };
     answered.await.map_or_else(answer::error, Answer::into_response)
 }
