@@ -405,10 +405,9 @@ async fn the_secret_goes_to_no_process_of_another_user() {
         squatter.kill().unwrap();
         squatter.wait().unwrap();
         let seen: Vec<String> = lines.map_while(Result::ok).collect();
-        let secret = std::fs::read_to_string(cluster.nodes[0].dir().join("data/secret")).unwrap();
-        let secret = secret.split_whitespace().next().unwrap();
+        let secret = cluster.nodes[0].secret();
         assert!(seen.iter().any(|line| line.contains("identity")), "{seen:?}");
-        let told = |line: &String| line.contains("SECRET") || line.contains("prove") || line.contains(secret);
+        let told = |line: &String| line.contains("SECRET") || line.contains("prove") || line.contains(&secret);
         assert!(!seen.iter().any(told), "{seen:?}");
     }
 }

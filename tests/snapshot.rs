@@ -168,8 +168,8 @@ async fn a_new_node_and_one_that_was_away_are_brought_up_by_snapshot() {
     let mut cluster = all_but_one_of(3).await;
     let leader = cluster.leader().await;
     assert_eq!(leader, 0);
-    cluster.nodes[0].post("/api/change-password", r#"{"newPassword":"x y z"}"#).await.ok();
-    let login = cluster.nodes[0].post("/api/login", r#"{"username":"admin","password":"x y z"}"#).await.ok();
+    cluster.nodes[0].post("/api/change-password", r#"{"newPassword":"x y z and more"}"#).await.ok();
+    let login = cluster.nodes[0].post("/api/login", r#"{"username":"admin","password":"x y z and more"}"#).await.ok();
     for node in &mut cluster.nodes {
         node.authorize(login["token"].as_str().unwrap());
     }

@@ -146,7 +146,7 @@ async fn the_stream_tells_the_cluster_and_its_figures() {
 
     // A password ends the streams of those who came without one.
     let open = http.request(Method::GET, &url).send().await.unwrap();
-    node.post("/api/change-password", json!({ "newPassword": "secret" })).await.ok();
+    node.post("/api/change-password", json!({ "newPassword": "a secret" })).await.ok();
     let rest = tokio::time::timeout(10 * SECOND, open.bytes()).await;
     assert!(rest.is_ok(), "the stream goes on without a password");
     node.get("/api/cluster/stream").await.error("unauthorized");
@@ -229,7 +229,7 @@ async fn protected_mode_a_password_and_signing_in() {
 
     // A password that is changed elsewhere ends it.
     node.authorize("Basic YWRtaW46YSAic2VjcmV0IiDDqQ==");
-    let change = json!({ "oldPassword": "a \"secret\" é", "newPassword": "new" });
+    let change = json!({ "oldPassword": "a \"secret\" é", "newPassword": "a new one" });
     node.post("/api/change-password", change).await.ok();
     browser.shows("main", "Sign in").await;
     no_complaints(&browser).await;
@@ -327,6 +327,35 @@ async fn the_page_shows_the_apis_figures_and_turns_with_the_cluster() {
     }
     println!("after the leader's death the page names the new one in {turned:?}");
     assert!(turned.iter().any(|took| *took < Duration::from_secs(2)), "{turned:?}");
+    no_complaints(&browser).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_nobody_is_shown_to_lead() {
+    let mut cluster = Cluster::start(3).await;
+    // Of the leader's own page: nobody tells it that it leads no more.
+    let leader = cluster.leader().await;
+    let name = cluster.nodes[leader].id.clone();
+    let Some(browser) = Browser::open(&cluster.nodes[leader].url()).await else { return };
+    browser.shows("#verdict", "Healthy: 3 of 3 voters, can lose 1").await;
+    browser.shows("#self-state", "LEADER").await;
+    let dead: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
+    dead.iter().for_each(|place| cluster.nodes[*place].kill());
+    browser.shows("#verdict", "No leader: 1 of 3 voters, 2 are needed").await;
+    browser.shows(".map-nobody", "no leader").await;
+    assert!(!browser.text("#self-leader").await.unwrap().starts_with("node"));
+    assert_ne!(browser.text("#self-state").await.unwrap(), "LEADER");
+    for place in &dead {
+        let id = &cluster.nodes[*place].id;
+        browser.shows(&format!(".card[data-node={id}]"), "silent").await;
+        browser.shows(&format!("#peers tr[data-node={id}]"), "INACTIVE").await;
+    }
+    assert!(!browser.text(&format!("#peers tr[data-node={name}]")).await.unwrap().contains("LEADER"));
+    browser.shows("#findings", "there is no majority").await;
+    for place in dead {
+        cluster.nodes[place].start().await;
+    }
+    browser.shows("#verdict", "Healthy: 3 of 3 voters, can lose 1").await;
     no_complaints(&browser).await;
 }
 
@@ -436,12 +465,12 @@ async fn screenshots() {
     pictures("protected-mode", false).await;
     browser.press("#protected", "Set a password").await;
     pictures("set-password", false).await;
-    browser.fill("#new-password", "secret").await;
-    browser.fill("#new-password-again", "secret").await;
+    browser.fill("#new-password", "a secret").await;
+    browser.fill("#new-password-again", "a secret").await;
     browser.press("dialog", "Set the password").await;
     browser.is_gone("dialog").await;
     for node in &mut cluster.nodes {
-        node.authorize("Basic YWRtaW46c2VjcmV0");
+        node.authorize("Basic YWRtaW46YSBzZWNyZXQ=");
     }
 
     // A minute and a half of a shop at work.

@@ -338,12 +338,12 @@ async fn screenshots() {
     node.get("/readyz").await;
     let Some(browser) = Browser::open(&node.url()).await else { return };
     browser.press("#protected", "Set a password").await;
-    browser.fill("#new-password", "secret").await;
-    browser.fill("#new-password-again", "secret").await;
+    browser.fill("#new-password", "a secret").await;
+    browser.fill("#new-password-again", "a secret").await;
     browser.press("dialog", "Set the password").await;
     browser.is_gone("dialog").await;
     let mut node = node;
-    node.authorize("Basic YWRtaW46c2VjcmV0");
+    node.authorize("Basic YWRtaW46YSBzZWNyZXQ=");
     browser.run("location.hash = '#/data'").await;
     browser.shows("#no-databases", "no database yet").await;
     browser.pictures("data-empty", false).await;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Cluster, LIMIT, SECOND, eventually};
 use jettra_client::JettraClient;
+use jettra_server::feature::LEVEL;
 use serde_json::{Value, json};
 
 /// The program as a version would be that supports one feature level more. Cargo builds it with the tests.
@@ -68,11 +69,11 @@ async fn a_rolling_upgrade_under_load_and_no_way_back() {
     // The followers first, the leader last. Before all are done the level cannot be raised.
     for turn in 0..3 {
         let leader = cluster.leader().await;
-        let old = |node: &Value| node["featureLevel"] == 1;
+        let old = |node: &Value| node["featureLevel"] == LEVEL;
         let plan = cluster.nodes[leader].post("/api/cluster/upgrade?dry_run=true", "").await.ok();
         let nodes = plan["nodes"].as_array().unwrap().clone();
         assert_eq!(nodes.iter().filter(|node| old(node)).count(), 3 - turn, "{plan}");
-        let refused = cluster.nodes[leader].post("/api/cluster/upgrade", json!({ "featureLevel": 2 })).await;
+        let refused = cluster.nodes[leader].post("/api/cluster/upgrade", json!({ "featureLevel": LEVEL + 1 })).await;
         refused.error("conflict");
         let names: Vec<String> =
             nodes.iter().filter(|n| old(n)).map(|n| n["id"].as_str().unwrap().to_owned()).collect();
@@ -94,14 +95,18 @@ async fn a_rolling_upgrade_under_load_and_no_way_back() {
     cluster.settled().await;
 
     let raised = cluster.nodes[1].post("/api/cluster/upgrade", "").await;
-    assert_eq!(raised.ok()["featureLevel"], 2);
+    assert_eq!(raised.ok()["featureLevel"], LEVEL + 1);
     for node in &cluster.nodes {
         eventually(LIMIT, "every node is at the new level and has kept it beside its data", async || {
             let view = node.try_get("/api/cluster").await?.success()?;
             let dir = data_dir(&node.try_get("/api/config").await?.success()?);
             let identity: Value =
                 serde_json::from_slice(&std::fs::read(node.dir().join(dir).join("node.json")).unwrap()).unwrap();
-            if view["featureLevel"] == 2 && identity["featureLevel"] == 2 { Ok(()) } else { Err(view.to_string()) }
+            if view["featureLevel"] == LEVEL + 1 && identity["featureLevel"] == LEVEL + 1 {
+                Ok(())
+            } else {
+                Err(view.to_string())
+            }
         })
         .await;
     }
@@ -123,7 +128,7 @@ async fn a_rolling_upgrade_under_load_and_no_way_back() {
     node.run_program(None);
     node.launch();
     assert_eq!(node.ended(10 * SECOND).await.code(), Some(2));
-    assert!(node.log_tail(3).contains("feature level 2"), "{}", node.log_tail(3));
+    assert!(node.log_tail(3).contains(&format!("feature level {}", LEVEL + 1)), "{}", node.log_tail(3));
     assert_eq!(files(&dir), before);
     node.run_program(Some(next_version()));
     node.start().await;
@@ -144,6 +149,8 @@ async fn an_old_version_is_not_let_into_a_raised_cluster() {
     let dir = tempfile::tempdir().unwrap();
     let config = json!({ "Host": "127.0.0.1", "distributed": true, "NodeID": "old" });
     let mut old = common::Node::new(dir.path(), "old", config);
+    // It is another program, which is not given the secret.
+    old.configure("ClusterSecret", cluster.nodes[0].secret());
     old.start().await;
     let refused = cluster.nodes[0].post("/api/cluster/register", json!({ "url": old.url() })).await;
     let error = refused.error("conflict");

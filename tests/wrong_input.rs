@@ -109,6 +109,103 @@ async fn parameters_that_are_missing_or_wrong_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn parameters_that_a_route_does_not_know_are_refused_with_the_nearest() {
+    let node = node().await;
+    serves_on(&node).await;
+    for (path, nearest) in [
+        ("/api/query?db=db1&col=things&limt=5", "did you mean limit?"),
+        ("/api/query?db=db1&col=things&sort=a", "it takes db, col, limit"),
+        ("/api/doc?db=db1&col=things&id=proof&consistancy=local", "did you mean consistency?"),
+        ("/api/count?db=db1&col=things&collection=x", "it takes db, col"),
+        ("/api/cluster?node=1", "it takes timeout, forward"),
+        ("/api/dbs?%0a=1", "\"\\n\""),
+        (&format!("/api/dbs?{}=1", "x".repeat(10_000)), "…"),
+    ] {
+        let error = node.get(path).await.error("bad_request");
+        assert!(message(&error).contains(nearest), "{path} said: {error}");
+        assert!(message(&error).len() < 400, "{error}");
+    }
+    // Nothing is done before they are looked at.
+    node.delete("/api/dbs?name=db1&dryrun=true").await.error("bad_request");
+    node.post(&format!("{THINGS}&if_rev=7"), r#"{"_id":"proof","ok":false}"#).await.error("bad_request");
+    // Files and probes leave alone what browsers and load balancers add.
+    for path in ["/livez?verbose", "/readyz?_=17", "/?v=2"] {
+        assert_eq!(node.get(path).await.status, 200, "{path}");
+    }
+    for path in ["/api/doc?db=db1&col=things&id=proof&forward=perhaps", "/api/dbs?forward="] {
+        assert!(message(&node.get(path).await.error("bad_request")).contains("forward"), "{path}");
+    }
+    serves_on(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_not_there_keeps_what_it_was_to_hold_from_being_done() {
+    let node = node().await;
+    serves_on(&node).await;
+    for (method, path) in [
+        ("POST", THINGS.to_owned()),
+        ("PUT", format!("{THINGS}&id=proof")),
+        ("PATCH", format!("{THINGS}&id=proof")),
+        ("DELETE", format!("{THINGS}&id=proof")),
+        ("GET", format!("{THINGS}&id=proof")),
+        ("POST", "/api/docs?db=db1&col=things".to_owned()),
+        ("GET", "/api/query?db=db1&col=things".to_owned()),
+        ("GET", "/api/count?db=db1&col=things".to_owned()),
+    ] {
+        let request = node.request(method, &format!("{path}&tx=7d3c")).body(r#"{"_id":"proof","ok":false}"#);
+        let error = node.send(request).await.error("not_found");
+        assert!(message(&error).contains("transaction \"7d3c\""), "{method} {path} said: {error}");
+    }
+    serves_on(&node).await;
+    assert_eq!(node.get(&format!("{THINGS}&id=proof&tx=")).await.ok()["ok"], true, "no transaction is meant");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encodings_and_conditions_are_understood_whole_or_refused() {
+    let node = node().await;
+    serves_on(&node).await;
+    let send = async |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        let request = node.request(method, path).body(body.to_vec());
+        node.send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+    };
+    let doc = format!("{THINGS}&id=proof");
+    for (method, path, headers, named) in [
+        ("POST", THINGS, &[("Content-Encoding", "gzip")][..], "Content-Encoding: \"gzip\""),
+        ("PUT", &doc, &[("If-Match", "\"1\""), ("If-None-Match", "*")], "not both"),
+        ("PUT", &doc, &[("If-Match", "\"1\""), ("If-Match", "\"2\"")], "twice"),
+        ("PUT", &doc, &[("If-Match", "\"1\", \"2\"")], "If-Match"),
+        ("PUT", &doc, &[("If-Unmodified-Since", "Sat, 28 Nov 2026 00:00:00 GMT")], "if-unmodified-since"),
+        ("GET", &doc, &[("If-Match", "\"1\"")], "if-match"),
+        ("POST", "/api/docs?db=db1&col=things", &[("If-Match", "\"1\"")], "if-match"),
+        ("DELETE", "/api/dbs?name=db1", &[("If-Match", "\"1\"")], "if-match"),
+        ("POST", THINGS, &[("Idempotency-Key", "a"), ("Idempotency-Key", "b")], "twice"),
+    ] {
+        let error = send(method, path, headers, br#"{"_id":"proof"}"#).await.error("bad_request");
+        assert!(message(&error).contains(named), "{method} {path} {headers:?} said: {error}");
+    }
+    serves_on(&node).await;
+    send("POST", THINGS, &[("Content-Encoding", "identity")], br#"{"_id":"plain"}"#).await.ok();
+    // A cache may ask whether what it has is the newest; the whole answer is right.
+    assert_eq!(send("GET", &doc, &[("If-None-Match", "\"1\"")], b"").await.ok()["ok"], true);
+
+    // The mark of UTF-8 that some programs put before a text.
+    for (path, body) in [
+        (THINGS, "\u{feff}{\"_id\":\"marked\"}"),
+        ("/api/docs?db=db1&col=things", "\u{feff}{\"_id\":\"m1\"}\r\n{\"_id\":\"m2\"}"),
+        ("/api/dbs", "\u{feff}{\"name\":\"marked\"}"),
+    ] {
+        node.post(path, body).await.ok();
+    }
+    assert_eq!(node.get(&format!("{THINGS}&id=marked")).await.body, r#"{"_id":"marked"}"#);
+    // The replacement character is a character like others, in capitals or not.
+    node.post(THINGS, "{\"_id\":\"a\u{fffd}b\"}").await.ok();
+    for id in ["a%ef%bf%bdb", "a%EF%BF%BDb", "a%Ef%bF%Bdb"] {
+        node.get(&format!("{THINGS}&id={id}")).await.ok();
+    }
+    node.get(&format!("{THINGS}&id=a%FFb")).await.error("bad_request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_that_are_none() {
     let node = node().await;
     for name in [
@@ -117,9 +214,11 @@ async fn names_that_are_none() {
         "%00",
         "a%00b",
         ".hidden",
-        "a%20b",
+        "%20a",
         "a%2Fb",
-        "%C3%A4",
+        "%C2%A0",
+        "%F0%9F%98%80",
+        "e%CC%81",
         "",
         &"x".repeat(121),
     ] {

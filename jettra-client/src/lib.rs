@@ -45,11 +45,16 @@
 //! | `transport` | one attempt over HTTP |
 //! | `events` | Server-Sent Events, taken apart |
 //! | `document`, `options`, `error` | what calls take and return |
+//! | `nearest` | the known word that is nearest to a mistyped one, for messages |
 //! | `testing` | with the feature `test-util`: a node in memory |
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod wire;
+
+mod nearest;
+
+pub use nearest::nearest;
 
 #[cfg(feature = "http")]
 mod api;

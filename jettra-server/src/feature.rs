@@ -7,11 +7,21 @@
 //! Replicas of two versions must apply an entry to the same state while an upgrade goes on. So everything that `apply`
 //! stores keeps its form within a level, down to the sentences of answers that are kept for a repeat and of the journal,
 //! and to the fields of the settings' document: what is to differ is written only from the next level on.
+//!
+//! | level | brought |
+//! |---|---|
+//! | 1 | what the first version wrote |
+//! | 2 | names of databases and collections beyond ASCII ([`UNICODE_NAMES`]); the right that an entry was asked by, ended tokens ([`RIGHTS`]) |
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The highest level that this version supports.
-pub const LEVEL: u64 = 1;
+pub const LEVEL: u64 = 2;
+
+/// The level from which on entries say by which right they were asked for, and tokens are ended before their time.
+pub const RIGHTS: u64 = 2;
+/// The level from which on databases and collections have names beyond ASCII.
+pub const UNICODE_NAMES: u64 = 2;
 
 static SUPPORTED: AtomicU64 = AtomicU64::new(LEVEL);
 

@@ -21,7 +21,7 @@
 //! - [`auth`]: who asks, and what they may do
 //! - [`api`]: HTTP, one file an area, thin
 //! - [`config`]: what a node is told at its start, from file, environment and flags
-//! - [`output`], [`telemetry`], [`seldom`], [`signals`]: standard output and error; log lines, and those that strangers cause; what asks the program to stop
+//! - [`output`], [`telemetry`], [`seldom`], [`recent`], [`signals`]: standard output and error; log lines, and those that strangers cause; counts of a minute; what asks the program to stop
 //! - [`node`]: opens storage, joins or begins a cluster, serves, stops
 //! - [`data_dir`], [`repair`], [`recover`]: data directories that no node runs on: what is damaged, and how a cluster
 //!   that has lost its majority goes on
@@ -51,6 +51,7 @@ pub mod program;
 pub mod query;
 pub mod raft;
 pub mod random;
+pub mod recent;
 pub mod recover;
 pub mod remedy;
 pub mod repair;

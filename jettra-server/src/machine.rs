@@ -63,13 +63,19 @@ impl Machine {
         if let Some(system) = system {
             system.refresh_memory();
             system.refresh_cpu_usage();
-            metrics.cpu_usage = f64::from(system.global_cpu_usage());
+            metrics.cpu_usage = one_decimal(f64::from(system.global_cpu_usage()));
             metrics.ram_total = system.total_memory();
             metrics.ram_free = system.available_memory();
             metrics.ram_used = metrics.ram_total.saturating_sub(metrics.ram_free);
         }
         metrics.ram_usage = percent(metrics.ram_used, metrics.ram_total);
         metrics.disk_usage = percent(metrics.disk_used, metrics.disk_total);
+        metrics.ram_total_str = for_people(metrics.ram_total);
+        metrics.ram_used_str = for_people(metrics.ram_used);
+        metrics.ram_free_str = for_people(metrics.ram_free);
+        metrics.disk_total_str = for_people(metrics.disk_total);
+        metrics.disk_used_str = for_people(metrics.disk_used);
+        metrics.disk_free_str = for_people(metrics.disk_free);
         metrics
     }
 }
@@ -91,7 +97,27 @@ pub fn resident_bytes() -> Option<u64> {
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+    if whole == 0 { 0.0 } else { one_decimal(part as f64 * 100.0 / whole as f64) }
+}
+
+fn one_decimal(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
+/// Bytes as clients of old show them: `5.3 GB`, of 1024 each.
+fn for_people(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // What would be shown as 1024.0 is one of the next unit.
+    while size >= 1023.95 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
 }
 
 #[cfg(test)]
@@ -107,6 +133,17 @@ mod tests {
         assert!(metrics.disk_used <= metrics.disk_total);
         assert!((0.0..=100.0).contains(&metrics.ram_usage) && (0.0..=100.0).contains(&metrics.disk_usage));
         assert!(metrics.available_processors >= 1);
+    }
+
+    #[test]
+    fn sizes_and_percentages_are_short() {
+        let said =
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KB"), (5_690_831_668, "5.3 GB"), ((1 << 30) - 1, "1.0 GB")];
+        for (bytes, text) in said {
+            assert_eq!(for_people(bytes), text);
+        }
+        assert!(for_people(u64::MAX).ends_with(" PB"));
+        assert_eq!((percent(1, 3), percent(2, 3), percent(1, 0)), (33.3, 66.7, 0.0));
     }
 
     #[test]

@@ -301,6 +301,7 @@ async fn give_identity(cluster: Arc<Cluster>) {
             cluster_id: consensus.cluster().to_owned(),
             token_key: crate::random::bytes::<32>().to_vec(),
             settings: crate::state::Settings::default(),
+            feature_level: crate::feature::supported(),
         };
         let done = cluster.write(&Call::internal(Duration::from_secs(5)), &Command::new(op)).await;
         if let Err(e) = done {

@@ -32,7 +32,7 @@ function setPassword() {
   const dialog = openDialog({ title: "Set the administrator's password", content: form });
   const done = async () => {
     const [password, repeated] = [first, again].map((f) => f.querySelector("input").value);
-    setText(wrong, password === "" ? "Type a password." : password !== repeated ? "The two differ." : "");
+    setText(wrong, new TextEncoder().encode(password).length < 8 ? "A password has 8 bytes or more." : password !== repeated ? "The two differ." : "");
     if (wrong.textContent) return;
     save.disabled = true;
     try {

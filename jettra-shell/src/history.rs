@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use jettra_client::nearest;
+
 use crate::commands;
 use crate::line::{self, Statement, Word};
-use crate::nearest::nearest;
 use crate::text;
 
 /// What a line begins with that tells a password: our own command, and what people of other shells type.

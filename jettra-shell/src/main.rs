@@ -23,7 +23,6 @@ mod dispatch;
 mod failure;
 mod history;
 mod line;
-mod nearest;
 mod repl;
 mod report;
 mod script;

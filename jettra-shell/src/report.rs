@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
-use jettra_client::wire::{ChangePlan, Votes};
+use jettra_client::wire::{ChangePlan, Quorum};
 use jettra_client::{Document, Error};
 use serde_json::{Value, json};
 
@@ -100,8 +100,8 @@ pub fn progress(said: &str) {
 
 /// What a membership change would do.
 pub fn planned(plan: &ChangePlan) -> Report {
-    let votes = |votes: Option<Votes>| match votes {
-        Some(Votes { voters, active, majority, failure_tolerance }) => {
+    let votes = |votes: Option<Quorum>| match votes {
+        Some(Quorum { voters, active, majority, failure_tolerance }) => {
             format!("{voters} voters, {active} active, majority {majority}, may lose {failure_tolerance}")
         }
         None => "not told".into(),

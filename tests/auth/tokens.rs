@@ -62,5 +62,7 @@ async fn a_token_is_good_on_every_node_until_the_password_changes() {
     }
     // An administrator may name the user and leave the old one out.
     change(&basic("admin", next), json!({ "username": "admin", "newPassword": PASSWORD })).await.ok();
-    change(&basic("admin", PASSWORD), json!({ "username": "nobody", "newPassword": "x" })).await.error("not_found");
+    change(&basic("admin", PASSWORD), json!({ "username": "nobody", "newPassword": "theirs now" }))
+        .await
+        .error("not_found");
 }

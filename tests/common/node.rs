@@ -104,6 +104,13 @@ impl Node {
         self.write_config();
     }
 
+    /// The cluster secret that the node made or was given, and keeps beside its data.
+    pub fn secret(&self) -> String {
+        let kept = std::fs::read_to_string(self.dir().join("data/secret")).unwrap();
+        // Its checksum stands behind it.
+        kept.split_whitespace().next().unwrap().to_owned()
+    }
+
     /// Another port for the next start.
     pub fn move_port(&mut self) {
         self.port = free_ports(1);

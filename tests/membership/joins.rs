@@ -165,9 +165,7 @@ async fn a_node_of_another_cluster_is_refused_with_the_way_out() {
     for (id, shares_secret) in [("node2", false), ("node3", true)] {
         story.cluster.add(id, member_config(id, true));
         if shares_secret {
-            // The secret, and its checksum.
-            let kept = std::fs::read_to_string(story.node("node1").dir().join("data/secret")).unwrap();
-            let secret = kept.split_whitespace().next().unwrap();
+            let secret = story.node("node1").secret();
             story.node_mut(id).configure("ClusterSecret", secret);
         }
         story.node_mut(id).start().await;

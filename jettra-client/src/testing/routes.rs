@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Received;
 use super::store::{Member, Store, merge, with_id};
 use crate::options::Condition;
-use crate::wire::{ChangeData, ChangeOp, ErrorCode, Position};
+use crate::wire::{ChangeData, ChangeOp, ErrorCode, Position, Quorum};
 
 /// A request, taken apart.
 #[derive(Debug)]
@@ -299,14 +299,9 @@ fn change_members(store: &mut Store, call: &Call) -> Reply {
     }
     let Some(at) = found else { return Reply::not_found("node") };
     if call.param("dry_run") == "true" {
-        let voters = store.members.len();
-        let votes = |voters: usize| {
-            let majority = voters / 2 + 1;
-            json!({"voters": voters, "active": voters, "majority": majority, "failureTolerance": voters - majority})
-        };
-        return Reply::json(
-            &json!({"allowed": voters > 1, "before": votes(voters), "after": votes(voters.max(2) - 1)}),
-        );
+        let voters = store.members.len() as u64;
+        let all = |voters: u64| json!(Quorum::new(voters, voters));
+        return Reply::json(&json!({"allowed": voters > 1, "before": all(voters), "after": all(voters.max(2) - 1)}));
     }
     match call.path.as_str() {
         "/api/cluster/deregister" => {
@@ -327,8 +322,13 @@ fn change_members(store: &mut Store, call: &Call) -> Reply {
     }
 }
 
+/// Everybody votes.
+fn quorum(store: &Store) -> Quorum {
+    Quorum::new(store.members.len() as u64, store.members.iter().filter(|member| member.active).count() as u64)
+}
+
 fn cluster(store: &Store, place: usize) -> Reply {
-    let voters = store.members.len();
+    let quorum = quorum(store);
     let id = format!("node{}", place + 1);
     let nodes: Vec<Value> = store.members.iter().map(|member| node(store, member)).collect();
     let leader_url = store.members.iter().find(|member| member.id == store.leader).map(|member| &member.url);
@@ -336,7 +336,7 @@ fn cluster(store: &Store, place: usize) -> Reply {
         "enabled": true, "clusterId": "fake", "nodeId": id, "state": role(store, &id),
         "leaderId": store.leader, "leaderUrl": leader_url, "term": 1,
         "appliedIndex": store.index, "commitIndex": store.index,
-        "failureTolerance": voters - (voters / 2 + 1), "nodes": nodes,
+        "failureTolerance": quorum.failure_tolerance, "quorum": quorum, "nodes": nodes,
     }))
 }
 
@@ -377,8 +377,7 @@ fn federated(store: &Store, place: usize) -> Reply {
         "leaderId": store.leader, "nodes": nodes, "raftState": role(store, &id), "raftTerm": 1,
         "raftLeaderId": store.leader, "raftLeaderUrl": url_of(&store.leader),
         "raftSelfId": id, "raftSelfUrl": url_of(&id).unwrap_or_default(), "raftPeers": peers,
-        "raftQuorum": store.members.len() / 2 + 1,
-        "raftActivePeers": store.members.iter().filter(|member| member.active).count(),
+        "raftQuorum": quorum(store).majority, "raftActivePeers": quorum(store).active,
     }))
 }
 

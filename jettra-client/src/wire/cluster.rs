@@ -1,5 +1,7 @@
 //! What a node tells about the cluster.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The part a node plays in Raft.
@@ -26,6 +28,15 @@ impl Role {
             Role::Learner => "LEARNER",
         }
     }
+
+    /// The role as clients of old know it, for which whoever neither leads nor asks for votes follows.
+    #[must_use]
+    pub fn of_three(self) -> Role {
+        match self {
+            Role::Learner => Role::Follower,
+            other => other,
+        }
+    }
 }
 
 impl std::fmt::Display for Role {
@@ -38,7 +49,7 @@ impl std::fmt::Display for Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
-    /// The leader hears it.
+    /// It is heard: by the leader, or, where there is none, by the node that answers.
     Active,
     /// Silent for three seconds, or stopped.
     Inactive,
@@ -96,6 +107,9 @@ pub struct ClusterView {
     /// How many more voters may fail before writing stops.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_tolerance: Option<u64>,
+    /// How the votes stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<Quorum>,
     /// The version of the node that answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -121,7 +135,7 @@ pub struct NodeView {
     pub id: String,
     /// Its URL.
     pub url: String,
-    /// Whether the leader hears it.
+    /// Whether it is heard.
     pub status: Status,
     /// Its part in Raft.
     pub role: Role,
@@ -136,7 +150,7 @@ pub struct NodeView {
     /// How many log entries it is behind (the leader knows).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_entries: Option<u64>,
-    /// Milliseconds since it was last heard (the leader knows).
+    /// Milliseconds since it was last heard, by the leader where there is one, else by the node that answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contact_ms: Option<u64>,
     /// How far it has come, while it does not vote yet.
@@ -160,7 +174,7 @@ pub struct JoinProgress {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MachineMetrics {
-    /// CPU in use, percent.
+    /// CPU in use, percent, to one decimal.
     pub cpu_usage: f64,
     /// Memory in all, bytes.
     pub ram_total: u64,
@@ -168,7 +182,7 @@ pub struct MachineMetrics {
     pub ram_used: u64,
     /// Memory free, bytes.
     pub ram_free: u64,
-    /// Memory in use, percent.
+    /// Memory in use, percent, to one decimal.
     pub ram_usage: f64,
     /// The data directory's disk in all, bytes.
     pub disk_total: u64,
@@ -176,8 +190,20 @@ pub struct MachineMetrics {
     pub disk_used: u64,
     /// The data directory's disk free, bytes.
     pub disk_free: u64,
-    /// The data directory's disk in use, percent.
+    /// The data directory's disk in use, percent, to one decimal.
     pub disk_usage: f64,
+    /// [`MachineMetrics::ram_total`] for people, such as `5.3 GB`.
+    pub ram_total_str: String,
+    /// The same for the memory in use.
+    pub ram_used_str: String,
+    /// The same for the memory that is free.
+    pub ram_free_str: String,
+    /// The same for the disk in all.
+    pub disk_total_str: String,
+    /// The same for the disk in use.
+    pub disk_used_str: String,
+    /// The same for the disk's free part.
+    pub disk_free_str: String,
     /// Processors that the node may use.
     pub available_processors: u64,
     /// The operating system's name.
@@ -210,10 +236,22 @@ pub struct FederatedView {
     pub raft_self_url: String,
     /// The other members' URLs.
     pub raft_peers: Vec<String>,
+    /// Their `NodeID`s, by URL.
+    #[serde(default)]
+    pub raft_peer_ids: BTreeMap<String, String>,
+    /// Whether each of them is heard, by URL.
+    #[serde(default)]
+    pub raft_peer_states: BTreeMap<String, Status>,
+    /// When each of them was last heard, by URL, in milliseconds since 1970; 0 if that is not known.
+    #[serde(default)]
+    pub raft_peer_last_seen: BTreeMap<String, u64>,
     /// How many voters make a majority.
     pub raft_quorum: u64,
-    /// How many members are ACTIVE.
+    /// How many voters are heard, this node included.
     pub raft_active_peers: u64,
+    /// Whether the node that answers leads.
+    #[serde(default)]
+    pub is_federated_leader: bool,
 }
 
 /// One member, in the shape that old clients read.
@@ -224,7 +262,7 @@ pub struct FederatedNode {
     pub id: String,
     /// Its URL.
     pub url: String,
-    /// Whether the leader hears it.
+    /// Whether it is heard.
     pub status: Status,
     /// Its part in Raft.
     pub role: Role,
@@ -282,10 +320,10 @@ pub struct ChangePlan {
     pub allowed: bool,
     /// The votes as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Votes>,
+    pub before: Option<Quorum>,
     /// The votes as they would be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Votes>,
+    pub after: Option<Quorum>,
     /// Why, or why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -294,18 +332,40 @@ pub struct ChangePlan {
     pub next: Option<String>,
 }
 
-/// How the votes of a cluster stand.
+/// How the votes of a cluster stand. Members that do not vote are not in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Votes {
+pub struct Quorum {
     /// Members that vote.
     pub voters: u64,
-    /// Voters that are ACTIVE.
+    /// Voters that are heard and were not asked to stop; a paused one is.
     pub active: u64,
     /// How many voters make a majority.
     pub majority: u64,
     /// How many more voters may fail before writing stops.
     pub failure_tolerance: u64,
+}
+
+impl Quorum {
+    /// The votes of `voters`, of which `active` are heard.
+    #[must_use]
+    pub fn new(voters: u64, active: u64) -> Self {
+        let majority = voters / 2 + 1;
+        Quorum { voters, active, majority, failure_tolerance: active.saturating_sub(majority) }
+    }
+
+    /// Whether a majority is heard.
+    #[must_use]
+    pub fn holds(self) -> bool {
+        self.voters > 0 && self.active >= self.majority
+    }
+}
+
+impl std::fmt::Display for Quorum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Quorum { voters, active, majority, failure_tolerance } = self;
+        write!(f, "{voters} voters, {active} active, {majority} are a majority, {failure_tolerance} can be lost")
+    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ macro_rules! error_codes {
 error_codes! {
     /// Malformed JSON, a missing or a wrong parameter.
     BadRequest = "bad_request", 400;
-    /// A name outside `[A-Za-z0-9_.-]{1,120}`, or one that users may not create.
+    /// A name that is none (see `docs/guarantees.md`), or one that users may not create.
     InvalidName = "invalid_name", 400;
     /// No or wrong credentials.
     Unauthorized = "unauthorized", 401;

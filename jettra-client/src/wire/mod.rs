@@ -11,7 +11,7 @@ mod watch;
 
 pub use cluster::{
     ChangePlan, ClusterView, FederatedConfig, FederatedNode, FederatedView, JoinProgress, MachineMetrics, NodeView,
-    RegisterAnswer, Role, Status, TransferAnswer, UpgradeAnswer, Votes,
+    Quorum, RegisterAnswer, Role, Status, TransferAnswer, UpgradeAnswer,
 };
 pub use doctor::{Diagnosis, Finding};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};

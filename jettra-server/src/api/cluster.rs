@@ -16,20 +16,17 @@ use crate::state::{Command, Op, Settings};
 use jettra_client::wire::ErrorCode;
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/api/cluster", Access::Role(Role::Reader), [], "the cluster as this node sees it", show),
-    route!(POST "/api/cluster/register", Access::Role(Role::Admin), ["dry_run?"], "makes the node at a URL a member", register),
-    route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), ["dry_run?"], "makes a node a member no more", deregister),
-    route!(POST "/api/cluster/stop", Access::Role(Role::Admin), ["dry_run?"], "ends a node's process", stop),
-    route!(POST "/api/cluster/pause", Access::Role(Role::Admin), ["dry_run?"], "lets a node lead no more; it stays a member and votes", pause),
-    route!(POST "/api/cluster/resume", Access::Role(Role::Admin), ["dry_run?"], "lets a paused node lead again", resume),
-    route!(POST "/api/cluster/upgrade", Access::Role(Role::Admin), ["dry_run?"], "raises the feature level to what all members support", upgrade),
-    route!(GET "/api/cluster/settings", Access::Role(Role::Admin), ["consistency?"], "the replicated settings", settings),
-    route!(PUT "/api/cluster/settings", Access::Role(Role::Admin), [], "changes those settings that the body names", change_settings),
-    route!(POST "/api/cluster/transfer", Access::Role(Role::Admin), ["dry_run?"], "hands leadership to a node", transfer),
-    route!(GET "/api/cluster/safe-to-stop", Access::Role(Role::Admin), ["node"], "200 if a node may stop without cost to the majority, else 409", safe_to_stop),
-    route!(GET "/api/federated", Access::Role(Role::Reader), [], "the cluster, in the shape that old clients read", federated),
-    route!(GET "/api/federated/node-leader", Access::Role(Role::Reader), [], "the leader's entry of it", node_leader),
-    route!(GET "/api/federated/config", Access::Role(Role::Reader), [], "the URLs of the members", federated_config),
+    route!(GET "/api/cluster", Access::Role(Role::Reader), Plain, [], "the cluster as this node sees it", show),
+    route!(POST "/api/cluster/register", Access::Role(Role::Admin), Membership, [], "makes the node at a URL a member", register),
+    route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), Membership, [], "makes a node a member no more", deregister),
+    route!(POST "/api/cluster/stop", Access::Role(Role::Admin), Membership, [], "ends a node's process", stop),
+    route!(POST "/api/cluster/pause", Access::Role(Role::Admin), Membership, [], "lets a node lead no more; it stays a member and votes", pause),
+    route!(POST "/api/cluster/resume", Access::Role(Role::Admin), Membership, [], "lets a paused node lead again", resume),
+    route!(POST "/api/cluster/upgrade", Access::Role(Role::Admin), Membership, [], "raises the feature level to what all members support", upgrade),
+    route!(GET "/api/cluster/settings", Access::Role(Role::Admin), Read, [], "the replicated settings", settings),
+    route!(PUT "/api/cluster/settings", Access::Role(Role::Admin), Write, [], "changes those settings that the body names", change_settings),
+    route!(POST "/api/cluster/transfer", Access::Role(Role::Admin), Membership, [], "hands leadership to a node", transfer),
+    route!(GET "/api/cluster/safe-to-stop", Access::Role(Role::Admin), Plain, ["node"], "200 if a node may stop without cost to the majority, else 409", safe_to_stop),
 ];
 
 async fn show(app: &Arc<App>, _: Request) -> Result<Answer> {
@@ -44,6 +41,7 @@ struct Register {
 
 #[derive(Deserialize)]
 struct Node {
+    #[serde(alias = "id")]
     node: Option<String>,
     url: Option<String>,
     #[serde(default)]
@@ -53,12 +51,13 @@ struct Node {
 impl Node {
     fn named(self) -> Result<(String, bool)> {
         let node = self.node.or(self.url);
-        let node = node.ok_or_else(|| Error::bad_request("node is missing: give a node's id or URL as \"node\""))?;
+        let node =
+            node.ok_or_else(|| Error::bad_request("node is missing: give a node's id, URL or host:port as \"node\""))?;
         Ok((node, self.force))
     }
 }
 
-async fn register(app: &Arc<App>, request: Request) -> Result<Answer> {
+pub(super) async fn register(app: &Arc<App>, request: Request) -> Result<Answer> {
     let body: Register = request.json()?;
     let url = body.url.ok_or_else(|| Error::bad_request("url is missing: give the new node's URL as \"url\""))?;
     if body.description.as_ref().is_some_and(|d| d.len() > 1000) {
@@ -68,13 +67,17 @@ async fn register(app: &Arc<App>, request: Request) -> Result<Answer> {
     run(app, &request, ClusterCall::Register { url, description: body.description, asked }, 60).await
 }
 
-async fn deregister(app: &Arc<App>, request: Request) -> Result<Answer> {
+pub(super) async fn deregister(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (node, force) = request.json::<Node>()?.named()?;
     run(app, &request, ClusterCall::Deregister { node, force }, 30).await
 }
 
-async fn stop(app: &Arc<App>, request: Request) -> Result<Answer> {
+pub(super) async fn stop(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (node, force) = request.json::<Node>()?.named()?;
+    if !app.config.distributed {
+        let done = app.cluster.stop_alone(&node, &request.principal.name, is_dry_run(&request)?).await?;
+        return Answer::json(&done);
+    }
     run(app, &request, ClusterCall::Stop { node, force }, 15).await
 }
 
@@ -147,28 +150,18 @@ fn distributed(app: &App) -> Result<()> {
     Err(Error::conflict("this node is standalone: set \"distributed\": true in its config.json and restart it"))
 }
 
+fn is_dry_run(request: &Request) -> Result<bool> {
+    Ok(request.query.parsed::<bool>("dry_run", "true or false")?.unwrap_or(false))
+}
+
 /// Membership calls take longer than documents: they have `seconds` unless the request says less.
 async fn run(app: &Arc<App>, request: &Request, call: ClusterCall, seconds: u64) -> Result<Answer> {
     distributed(app)?;
-    let dry_run = request.query.parsed::<bool>("dry_run", "true or false")?.unwrap_or(false);
+    let dry_run = is_dry_run(request)?;
     let mut limit = request.call.clone();
     if request.query.get("timeout").is_none() {
         limit.deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
     }
     let answer: Value = app.cluster.cluster_call(&limit, ClusterRequest { call, dry_run }).await?;
     Answer::json(&answer)
-}
-
-async fn federated(app: &Arc<App>, _: Request) -> Result<Answer> {
-    Answer::json(&app.cluster.federated().await?)
-}
-
-async fn node_leader(app: &Arc<App>, _: Request) -> Result<Answer> {
-    let view = app.cluster.federated().await?;
-    let leader = view.nodes.into_iter().find(|n| Some(&n.id) == view.leader_id.as_ref());
-    Answer::json(&leader.ok_or_else(|| Error::not_found("there is no leader now: try again in a moment"))?)
-}
-
-async fn federated_config(app: &Arc<App>, _: Request) -> Result<Answer> {
-    Answer::json(&app.cluster.federated_config()?)
 }

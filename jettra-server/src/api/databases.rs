@@ -13,14 +13,14 @@ use crate::error::{Error, Result};
 use crate::state::{CollectionName, Command, DatabaseName, Op};
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/api/dbs", Access::Role(Role::Reader), ["consistency?"], "the databases, by name", list),
-    route!(POST "/api/dbs", Access::Role(Role::Owner), [], "makes a database", create),
-    route!(DELETE "/api/dbs", Access::Role(Role::Owner), ["name"], "drops a database", delete),
-    route!(POST "/api/dbs/rename", Access::Role(Role::Owner), [], "renames a database", rename),
-    route!(GET "/api/dbs/{db}/cols", Access::Role(Role::Reader), ["consistency?"], "a database's collections", collections),
-    route!(POST "/api/cols", Access::Role(Role::Owner), [], "makes a collection", create_collection),
-    route!(DELETE "/api/cols", Access::Role(Role::Owner), ["database", "collection"], "drops a collection", delete_collection),
-    route!(POST "/api/cols/rename", Access::Role(Role::Owner), [], "renames a collection", rename_collection),
+    route!(GET "/api/dbs", Access::Role(Role::Reader), Read, [], "the databases, by name", list),
+    route!(POST "/api/dbs", Access::Role(Role::Owner), Write, [], "makes a database", create),
+    route!(DELETE "/api/dbs", Access::Role(Role::Owner), Write, ["name"], "drops a database", delete),
+    route!(POST "/api/dbs/rename", Access::Role(Role::Owner), Write, [], "renames a database", rename),
+    route!(GET "/api/dbs/{db}/cols", Access::Role(Role::Reader), Read, [], "a database's collections", collections),
+    route!(POST "/api/cols", Access::Role(Role::Owner), Write, [], "makes a collection", create_collection),
+    route!(DELETE "/api/cols", Access::Role(Role::Owner), Write, ["database", "collection"], "drops a collection", delete_collection),
+    route!(POST "/api/cols/rename", Access::Role(Role::Owner), Write, [], "renames a collection", rename_collection),
 ];
 
 async fn list(app: &Arc<App>, request: Request) -> Result<Answer> {

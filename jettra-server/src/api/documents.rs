@@ -19,15 +19,15 @@ use crate::state::{
 };
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(POST "/api/doc", Access::Role(Role::WriteReader), ["db", "col", "timeout?", "forward?"], "saves a document under its own _id or a fresh one", save),
-    route!(GET "/api/doc", Access::Role(Role::Reader), ["db", "col", "id", "consistency?", "min_index?", "max_lag?"], "a document", get),
-    route!(PUT "/api/doc", Access::Role(Role::WriteReader), ["db", "col", "id", "timeout?", "forward?"], "replaces or creates a document", put),
-    route!(PATCH "/api/doc", Access::Role(Role::WriteReader), ["db", "col", "id", "timeout?", "forward?"], "merges a patch (RFC 7396) into a document", patch),
-    route!(DELETE "/api/doc", Access::Role(Role::WriteReader), ["db", "col", "id", "timeout?", "forward?"], "deletes a document", delete),
-    route!(POST "/api/docs", Access::Role(Role::WriteReader), ["db", "col", "timeout?", "forward?"], "saves many documents, all or none: NDJSON or an array", bulk),
-    route!(GET "/api/versions", Access::Role(Role::Reader), ["db", "col", "id", "consistency?"], "a document's superseded states, newest first", versions),
-    route!(GET "/api/version", Access::Role(Role::Reader), ["db", "col", "id", "version", "consistency?"], "one of them", version),
-    route!(POST "/api/restore-version", Access::Role(Role::WriteReader), [], "makes a superseded state the newest again", restore),
+    route!(POST "/api/doc", Access::Role(Role::WriteReader), WriteOne, ["db", "col", "tx?"], "saves a document under its own _id or a fresh one", save),
+    route!(GET "/api/doc", Access::Role(Role::Reader), Read, ["db", "col", "id", "tx?"], "a document", get),
+    route!(PUT "/api/doc", Access::Role(Role::WriteReader), WriteOne, ["db", "col", "id", "tx?"], "replaces or creates a document", put),
+    route!(PATCH "/api/doc", Access::Role(Role::WriteReader), WriteOne, ["db", "col", "id", "tx?"], "merges a patch (RFC 7396) into a document", patch),
+    route!(DELETE "/api/doc", Access::Role(Role::WriteReader), WriteOne, ["db", "col", "id", "tx?"], "deletes a document", delete),
+    route!(POST "/api/docs", Access::Role(Role::WriteReader), Write, ["db", "col", "tx?"], "saves many documents, all or none: NDJSON or an array", bulk),
+    route!(GET "/api/versions", Access::Role(Role::Reader), Read, ["db", "col", "id"], "a document's superseded states, newest first", versions),
+    route!(GET "/api/version", Access::Role(Role::Reader), Read, ["db", "col", "id", "version"], "one of them", version),
+    route!(POST "/api/restore-version", Access::Role(Role::WriteReader), WriteOne, [], "makes a superseded state the newest again", restore),
 ];
 
 /// Documents that one bulk request may have.
@@ -69,7 +69,7 @@ async fn write(app: &Arc<App>, request: &Request, op: Op) -> Result<Written> {
     let done = app.cluster.write(&request.call, &command).await?;
     match done.outcome.into_result()? {
         Applied::Written(results) => Ok(Written { results, index: done.index }),
-        other => Err(internal(format!("a write was answered with {other:?}"))),
+        _ => Err(internal("a write was answered as something else: this is a fault of this version")),
     }
 }
 
@@ -91,7 +91,7 @@ fn document(app: &App, request: &Request) -> Result<Document> {
 
 async fn save(app: &Arc<App>, request: Request) -> Result<Answer> {
     let fresh = fresh_id()?;
-    let document = document(app, &request)?.with_own_id(|| fresh);
+    let document = document(app, &request)?.with_own_id(|| fresh)?;
     let (saved, index) = write_one(app, &request, Action::Save(document)).await?;
     Ok(Answer::json(&Saved { id: saved.id, rev: saved.rev })?.etag(saved.rev).index(index))
 }
@@ -172,7 +172,7 @@ fn bulk_documents(body: &Bytes, max_bytes: usize) -> Result<Vec<IdentifiedDocume
         .enumerate()
         .map(|(i, piece)| {
             let fresh = fresh_id()?;
-            let parsed = Document::parse(piece, max_bytes).map(|document| document.with_own_id(|| fresh));
+            let parsed = Document::parse(piece, max_bytes).and_then(|document| document.with_own_id(|| fresh));
             parsed.map_err(|e| Error::new(e.code(), format!("document {} of the request: {}", i + 1, e.message())))
         })
         .collect()
@@ -215,10 +215,11 @@ async fn get(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (db, col, id) = (request.query.database()?, request.query.collection()?, request.query.id()?);
     readable(&request.principal, &db)?;
     let index = request.ready_to_read(app).await?;
+    let laid_over = app.cluster.laid_over(&db, &col)?.remove(id.as_str());
     let missing = Error::not_found(format!("there is no document {} in {db}/{col}", shown(id.as_str())));
     let found = document_within_room(app, move |state| state.get(&db, &col, &id)).await?;
     let (doc, held) = found.ok_or(missing)?;
-    Ok(Answer::raw_json(doc.body).etag(doc.rev).index(index).held(held))
+    Ok(Answer::raw_json(laid_over.unwrap_or(doc.body)).etag(doc.rev).index(index).held(held))
 }
 
 async fn versions(app: &Arc<App>, request: Request) -> Result<Answer> {

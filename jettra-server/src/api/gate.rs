@@ -19,8 +19,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::answer::{self, insert};
 use super::connection::{Connection, Shown};
 use super::request::{Query, Request, call};
-use super::{Access, App, Route, health, routes, rpc};
-use crate::auth::{Basis, Origin, Principal, Role, check_host_and_origin};
+use super::{Access, App, Kind, Route, federated, health, routes, rpc};
+use crate::auth::{Basis, FarEnd, Origin, Principal, Role, check_host_and_origin};
 use crate::cluster::Call;
 use crate::error::{Error, Result};
 use crate::state::CHANGED;
@@ -100,8 +100,8 @@ async fn enter(
             app.cluster.wait_started(app.config.request_timeout).await;
         }
         let ends = ends(&parts)?;
-        let origin = Origin::of(ends.peer, &parts.headers);
-        if route.path.starts_with("/api") {
+        let origin = origin(&parts)?;
+        if route.path.starts_with("/api") || route.path.starts_with(federated::PREFIX) {
             check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
@@ -114,6 +114,7 @@ async fn enter(
             come_in(connection, &principal, authorization.is_some())?;
         }
         let query = query?;
+        route.check(&query, &parts.headers)?;
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
         let path = path.map_err(|_| Error::bad_request("the path is not UTF-8"))?.into_owned();
         let call = call(&query, &parts.headers, &principal, app.config.request_timeout)?;
@@ -124,10 +125,10 @@ async fn enter(
             _ => app.config.max_body_bytes,
         };
         let body = if limit == 0 { None } else { Some(read_body(&app, &parts.headers, body, limit).await?) };
-        let bytes = body.as_ref().map(|b| b.bytes.clone()).unwrap_or_default();
+        let bytes = body.as_ref().map(|b| without_mark(&b.bytes)).unwrap_or_default();
         let request =
             Request { method: parts.method, path, query, headers: parts.headers, body: bytes, principal, origin, call };
-        let (origin, deadline) = (request.origin, request.call.deadline);
+        let (origin, deadline) = (request.origin.clone(), request.call.deadline);
         let answer = match (route.handler)(app.clone(), request).await {
             Err(e) if e.detail(CHANGED).is_some() => {
                 return Err(look_again(&app, route.access, authorization.as_ref(), &origin, deadline, &e).await);
@@ -157,12 +158,19 @@ pub(super) fn ends(parts: &Parts) -> Result<Ends> {
     parts.extensions.get::<Ends>().copied().ok_or_else(|| Error::internal("a request without a connection"))
 }
 
+/// Where the request comes from.
+pub(super) fn origin(parts: &Parts) -> Result<Origin> {
+    let far = parts.extensions.get::<Arc<FarEnd>>();
+    let far = far.ok_or_else(|| Error::internal("a request without a connection"))?;
+    Ok(Origin::of(far, &parts.headers))
+}
+
 /// What the request is answered from, as its handler will see it.
 fn basis(route: &Route, query: &Query) -> Basis {
     let is_own = route.method == Method::GET
         && match query.get("consistency") {
             Some(consistency) => consistency == "local",
-            None => !route.parameters.contains(&"consistency?") || route.path == health::EVENTS,
+            None => route.kind != Kind::Read || route.path == health::EVENTS,
         };
     if is_own { Basis::ThisNode } else { Basis::Cluster }
 }
@@ -196,7 +204,7 @@ async fn principal(
 ) -> Result<Principal> {
     let role = match access {
         Access::Public => return Ok(Principal::nobody()),
-        Access::Machine if origin.is_this_machine || app.config.metrics_public => return Ok(Principal::nobody()),
+        Access::Machine if app.config.metrics_public || origin.is_owner().await => return Ok(Principal::nobody()),
         Access::Machine => Role::Admin,
         Access::Role(role) => role,
     };
@@ -205,6 +213,11 @@ async fn principal(
     let principal = app.auth.principal(header, origin, basis).await?;
     principal.require(role)?;
     Ok(principal)
+}
+
+/// A body without the mark of UTF-8 that some editors and programs put before a text.
+fn without_mark(body: &Bytes) -> Bytes {
+    if body.starts_with("\u{feff}".as_bytes()) { body.slice('\u{feff}'.len_utf8()..) } else { body.clone() }
 }
 
 /// A body and its share of what all bodies together may take, held until dropped.

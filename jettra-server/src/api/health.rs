@@ -17,8 +17,8 @@ use crate::storage::Order;
 pub(super) const EVENTS: &str = "/api/cluster/events";
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/api/cluster/doctor", Access::Role(Role::Reader), [], "what is wrong with the cluster, in sentences, with the next step", doctor),
-    route!(GET "/api/cluster/events", Access::Role(Role::Reader), ["limit?", "offset?", "order?", "after?", "consistency?", "min_index?", "max_lag?"], "the journal, oldest first; order=desc: newest first; after: only revisions above it", events),
+    route!(GET "/api/cluster/doctor", Access::Role(Role::Reader), Plain, [], "what is wrong with the cluster, in sentences, with the next step", doctor),
+    route!(GET "/api/cluster/events", Access::Role(Role::Reader), Read, ["limit?", "offset?", "order?", "after?"], "the journal, oldest first; order=desc: newest first; after: only revisions above it", events),
 ];
 
 /// Events that an answer has unless it says otherwise, and at most.

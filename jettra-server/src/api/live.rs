@@ -26,7 +26,7 @@ use crate::storage::Order;
 pub(super) const PATH: &str = "/api/cluster/stream";
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/api/cluster/stream", Access::Role(Role::Reader), [], "the cluster as Server-Sent Events: cluster (the body of GET /api/cluster) when it changes, samples (15 minutes of figures) at the start and sample every 2 s, events and doctor when they change", stream),
+    route!(GET "/api/cluster/stream", Access::Role(Role::Reader), Plain, [], "the cluster as Server-Sent Events: cluster (the body of GET /api/cluster) when it changes, samples (15 minutes of figures) at the start and sample every 2 s, events and doctor when they change", stream),
 ];
 
 /// Readers of one node at once, at most.

@@ -3,7 +3,7 @@
 use jettra_client::wire::ErrorCode;
 use serde_json::{Map, Value, json};
 
-use super::{Access, live, routes, watch};
+use super::{Access, Kind, live, routes, watch};
 
 /// The document that `GET /api/openapi.json` answers.
 pub fn document() -> Value {
@@ -15,11 +15,19 @@ pub fn document() -> Value {
             .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
             .map(|name| name.trim_start_matches('*'))
             .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
-        let in_query = route.parameters.iter().map(|name| {
+        let in_query = route.parameters().map(|name| {
             let required = !name.ends_with('?');
             json!({"name": name.trim_end_matches('?'), "in": "query", "required": required, "schema": {"type": "string"}})
         });
-        let parameters: Vec<Value> = in_path.chain(in_query).collect();
+        let in_headers: &[&str] = match route.kind {
+            Kind::WriteOne => &["If-Match", "If-None-Match", "Idempotency-Key", "Jettra-Session"],
+            Kind::Write => &["Idempotency-Key", "Jettra-Session"],
+            Kind::Page | Kind::Plain | Kind::Read | Kind::Membership => &[],
+        };
+        let in_headers = in_headers
+            .iter()
+            .map(|name| json!({"name": name, "in": "header", "required": false, "schema": {"type": "string"}}));
+        let parameters: Vec<Value> = in_path.chain(in_query).chain(in_headers).collect();
         let content_type =
             if [watch::PATH, live::PATH].contains(&route.path) { "text/event-stream" } else { "application/json" };
         let mut operation = json!({

@@ -53,15 +53,20 @@ impl Query {
     /// `bad_request` for a parameter given twice or one that is not UTF-8.
     pub fn parse(text: &str) -> Result<Self> {
         let mut values = HashMap::new();
-        for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
-            if value.contains('\u{fffd}') && !text.contains("%EF%BF%BD") {
-                return Err(Error::bad_request(format!("{name}: the value is not UTF-8: percent-encode UTF-8 bytes")));
-            }
-            if values.insert(name.to_string(), value.into_owned()).is_some() {
-                return Err(Error::bad_request(format!("{name} is given twice: give it once")));
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decoded(name).ok_or_else(|| not_utf8("the name of a parameter"))?;
+            let value = decoded(value).ok_or_else(|| not_utf8(&name))?;
+            if values.insert(name.clone(), value).is_some() {
+                return Err(Error::bad_request(format!("{} is given twice: give it once", shown(&name))));
             }
         }
         Ok(Query { values })
+    }
+
+    /// The parameters' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
     }
 
     /// A parameter's value.
@@ -131,6 +136,9 @@ impl Request {
     /// # Errors
     /// `bad_request` for other values than `"<rev>"` and `*`.
     pub fn precondition(&self) -> Result<Option<Condition>> {
+        if self.headers.contains_key("if-match") && self.headers.contains_key("if-none-match") {
+            return Err(Error::bad_request("send If-Match or If-None-Match, not both"));
+        }
         if let Some(text) = self.header("if-match")? {
             let rev = text.strip_prefix("W/").unwrap_or(text).trim_matches('"').parse();
             let rev = rev.map_err(|_| {
@@ -207,8 +215,11 @@ impl Request {
     /// A header's value.
     ///
     /// # Errors
-    /// `bad_request` where it is not text.
+    /// `bad_request` where it is not text, or given twice.
     pub fn header(&self, name: &str) -> Result<Option<&str>> {
+        if self.headers.get_all(name).iter().nth(1).is_some() {
+            return Err(Error::bad_request(format!("{name}: the header is given twice: give it once")));
+        }
         let value = self.headers.get(name).map(|v| v.to_str());
         value.transpose().map_err(|_| Error::bad_request(format!("{name}: the header is not readable text")))
     }
@@ -269,9 +280,20 @@ pub fn call(query: &Query, headers: &HeaderMap, principal: &Principal, default: 
         })?,
     };
     let never = headers.get("x-jettra-forward").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"never"));
-    let forward = !never && query.get("forward") != Some("false");
+    let forward = !never && query.parsed("forward", "true or false")?.unwrap_or(true);
     let deadline = Instant::now() + limit.min(LONGEST);
     Ok(Call { principal: principal.name.clone(), by: principal.by(), deadline, forward })
+}
+
+/// Percent-encoded UTF-8, with `+` for blanks.
+fn decoded(text: &str) -> Option<String> {
+    let text = text.replace('+', " ");
+    let decoded = percent_encoding::percent_decode_str(&text).decode_utf8().ok()?;
+    Some(decoded.into_owned())
+}
+
+fn not_utf8(what: &str) -> Error {
+    Error::bad_request(format!("{what} is not UTF-8: percent-encode UTF-8 bytes"))
 }
 
 fn seconds(text: &str) -> Option<Duration> {
@@ -295,6 +317,12 @@ mod tests {
         assert_eq!((query.get("empty"), query.get("none")), (Some(""), None));
         assert!(Query::parse("a=1&a=2").is_err());
         assert!(Query::parse("a=%FF").is_err());
+        assert!(Query::parse("%FF=a").is_err());
+        // The replacement character is a character like others, however it is written.
+        for text in ["a=%ef%bf%bd", "a=%EF%BF%BD", "a=\u{fffd}", "a=%ef%BF%bd&b=%ef%bf%bd"] {
+            assert_eq!(Query::parse(text).unwrap().get("a"), Some("\u{fffd}"), "{text}");
+        }
+        assert!(Query::parse("a=%EF%BF%BD&b=%FF").is_err(), "one value does not excuse another");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::connection::Wire;
 use super::gate::{Ends, router};
 use super::places::Places;
 use super::{App, Listener};
+use crate::auth::FarEnd;
 use crate::descriptors;
 use crate::peers::Pace;
 use crate::seldom::Seldom;
@@ -102,6 +103,7 @@ pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output =
         let router = router.clone();
         // How fast this connection may call without a session, as another node that calls does twice.
         let pace = Arc::new(Pace::new(32, Duration::from_millis(50), Duration::from_secs(1)));
+        let far = Arc::new(FarEnd::new(peer, local));
         let own = place.connection().clone();
         let wire = Wire::new(stream, own.clone(), send_timeout);
         let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
@@ -111,6 +113,7 @@ pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output =
             request.extensions_mut().insert(own.clone());
             request.extensions_mut().insert(Ends { peer, local });
             request.extensions_mut().insert(pace.clone());
+            request.extensions_mut().insert(far.clone());
             let asking = own.asks();
             let answered = router.clone().oneshot(request);
             async move {

@@ -12,8 +12,8 @@ use crate::auth::Role;
 use crate::error::Result;
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(POST "/api/login", Access::Public, [], "gives a token for a name and a password", login),
-    route!(POST "/api/change-password", Access::Role(Role::Reader), [], "sets a password", change_password),
+    route!(POST "/api/login", Access::Public, Plain, [], "gives a token for a name and a password", login),
+    route!(POST "/api/change-password", Access::Role(Role::Reader), Plain, [], "sets a password", change_password),
 ];
 
 #[derive(Deserialize)]
@@ -22,7 +22,7 @@ struct Login {
     password: String,
 }
 
-async fn login(app: &Arc<App>, request: Request) -> Result<Answer> {
+pub(super) async fn login(app: &Arc<App>, request: Request) -> Result<Answer> {
     let body: Login = request.json()?;
     Answer::json(&app.auth.login(&body.username, &body.password, &request.origin).await?)
 }

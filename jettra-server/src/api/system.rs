@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 use crate::raft::ServerState;
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/livez", Access::Public, [], "200 while the process serves", livez),
-    route!(GET "/readyz", Access::Public, [], "200 when the node can serve requests, else 503; a line a check", readyz),
-    route!(GET "/metrics", Access::Machine, [], "Prometheus text", prometheus),
-    route!(GET "/api/metrics", Access::Machine, [], "the machine that the node runs on", machine),
-    route!(GET "/api/config", Access::Role(Role::Admin), [], "the effective configuration, secrets masked", config),
-    route!(GET "/api/openapi.json", Access::Public, [], "this API as an OpenAPI document", document),
+    route!(GET "/livez", Access::Public, Page, [], "200 while the process serves", livez),
+    route!(GET "/readyz", Access::Public, Page, [], "200 when the node can serve requests, else 503; a line a check", readyz),
+    route!(GET "/metrics", Access::Machine, Plain, [], "Prometheus text", prometheus),
+    route!(GET "/api/metrics", Access::Machine, Plain, [], "the machine that the node runs on", machine),
+    route!(GET "/api/config", Access::Role(Role::Admin), Plain, [], "the effective configuration, secrets masked", config),
+    route!(GET "/api/openapi.json", Access::Public, Plain, [], "this API as an OpenAPI document", document),
 ];
 
 async fn livez(_: &Arc<App>, _: Request) -> Result<Answer> {
@@ -62,9 +62,9 @@ async fn readyz(app: &Arc<App>, _: Request) -> Result<Answer> {
             check("raft", picture.halted.as_ref().map_or(Ok("running".to_owned()), |fault| Err(fault.to_string())));
             check(
                 "leader",
-                match picture.leader.and_then(|id| picture.member(id)) {
+                match picture.believed.and_then(|id| picture.member(id)) {
                     Some(leader) => Ok(format!("{} at {}", leader.name, leader.url)),
-                    None => Err("no leader is known".to_owned()),
+                    None => Err(app.cluster.why_no_leader(&consensus).unwrap_or_else(|| "none is known".to_owned())),
                 },
             );
             let behind = picture.committed.saturating_sub(consensus.applied_index());
@@ -98,13 +98,14 @@ async fn prometheus(app: &Arc<App>, _: Request) -> Result<Answer> {
         let picture = consensus.picture();
         let number = |n: u64| n as f64;
         metrics::gauge!("jettra_raft_term").set(number(picture.term));
+        let (part, _) = consensus.standing();
         for (state, name) in [
             (ServerState::Leader, "leader"),
             (ServerState::Follower, "follower"),
             (ServerState::Candidate, "candidate"),
             (ServerState::Learner, "learner"),
         ] {
-            metrics::gauge!("jettra_raft_state", "state" => name).set(f64::from(u8::from(picture.state == state)));
+            metrics::gauge!("jettra_raft_state", "state" => name).set(f64::from(u8::from(part == state)));
         }
         metrics::gauge!("jettra_raft_last_index").set(number(picture.last));
         metrics::gauge!("jettra_raft_committed_index").set(number(picture.committed));

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::state::names::shown;
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/", Access::Public, [], "the management page", page),
-    route!(GET "/ui/{*file}", Access::Public, [], "a file of the management page", file),
+    route!(GET "/", Access::Public, Page, [], "the management page", page),
+    route!(GET "/ui/{*file}", Access::Public, Page, [], "a file of the management page", file),
 ];
 
 #[derive(Embed)]

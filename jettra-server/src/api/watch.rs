@@ -27,7 +27,6 @@ use self::memory::{Memory, Step};
 use self::outbox::Outbox;
 use super::answer::Answer;
 use super::documents::readable;
-use super::queries::refuse_unknown;
 use super::request::Request;
 use super::{Access, App, Route, route, stream};
 use crate::auth::Role;
@@ -41,7 +40,7 @@ use crate::state::{Change, Changed, ChangesLimit, CollectionName, State};
 pub(super) const PATH: &str = "/api/watch";
 
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/api/watch", Access::Role(Role::Reader), ["db", "col?", "from?", "consistency?", "timeout?"], "committed changes as Server-Sent Events, in log order; from, or the header Last-Event-ID: after this position (<rev> or <rev>.<n>), from now on without; timeout: for the start", watch),
+    route!(GET "/api/watch", Access::Role(Role::Reader), Read, ["db", "col?", "from?"], "committed changes as Server-Sent Events, in log order; from, or the header Last-Event-ID: after this position (<rev> or <rev>.<n>), from now on without; timeout: for the start", watch),
 ];
 
 /// Watchers of one node at once, at most.
@@ -77,7 +76,6 @@ impl Watches {
 async fn watch(app: &Arc<App>, request: Request) -> Result<Answer> {
     let db = request.query.database()?;
     let col = request.query.get("col").map(CollectionName::parse).transpose()?;
-    refuse_unknown(&request, &["filter"])?;
     let wanted = position(&request)?;
     readable(&request.principal, &db)?;
     let guest = Guest::new(&app.cluster.state()?, &request.principal.name);

@@ -1,16 +1,18 @@
 //! Who asks, and what they may do.
 //!
 //! - `origin`: is it a browser that was led here, is it this machine itself
-//! - `password`: Argon2id, and the memory of what was verified
+//! - `password`: Argon2id, and the memory of what was right
+//! - `attempts`: how fast passwords may be guessed
 //! - `token`: what login gives
 //!
 //! All of it meets in [`Auth::principal`], the one place where a request gets its principal.
 
+mod attempts;
 mod origin;
 mod password;
 mod token;
 
-pub use origin::{Origin, check_host_and_origin, host_of};
+pub use origin::{FarEnd, Origin, check_host_and_origin, host_of};
 pub use password::hash;
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde::Serialize;
 
-use self::password::Verifier;
+use self::password::{Verifier, check_fitness};
 use self::token::Renewals;
 use crate::cluster::{Call, Cluster};
 use crate::error::{Error, Result};
@@ -129,7 +131,8 @@ const BEING_SET: Duration = Duration::from_secs(5);
 impl Auth {
     /// Checks against the users in the cluster's state.
     pub fn new(cluster: Arc<Cluster>, configured: Option<String>) -> Arc<Self> {
-        Arc::new(Auth { cluster, configured, verifier: Verifier::default(), renewals: Renewals::default() })
+        let verifier = Verifier::new(cluster.wrong_passwords.clone());
+        Arc::new(Auth { cluster, configured, verifier, renewals: Renewals::default() })
     }
 
     fn state(&self) -> Option<State> {
@@ -156,6 +159,15 @@ impl Auth {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
+    }
+
+    /// Waits until the cluster has the key that signs tokens, as it has a moment after its first start.
+    async fn wait_for_key(&self) {
+        let deadline = tokio::time::Instant::now() + BEING_SET;
+        let has_none = || self.state().is_some_and(|state| state.token_key().is_none());
+        while has_none() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Who the request with this `Authorization` header acts for, which is answered from `basis`.
@@ -196,7 +208,7 @@ impl Auth {
             }
         }
         if self.is_protected_mode() {
-            return if origin.is_this_machine { Ok(Principal::admin()) } else { Err(protected_mode()) };
+            return if origin.is_owner().await { Ok(Principal::admin()) } else { Err(protected_mode()) };
         }
         let Some(header) = authorization else {
             return Err(Error::unauthorized(
@@ -249,9 +261,10 @@ impl Auth {
     /// `unauthorized` for wrong credentials.
     pub async fn login(&self, name: &str, password: &str, origin: &Origin) -> Result<LoginAnswer> {
         self.wait_until_set().await?;
+        self.wait_for_key().await;
         let principal = if !self.is_protected_mode() {
             self.by_password(name, password, origin).await?
-        } else if origin.is_this_machine {
+        } else if origin.is_owner().await {
             Principal::admin()
         } else {
             return Err(protected_mode());
@@ -284,9 +297,7 @@ impl Auth {
         if name != caller.name {
             caller.require(Role::Admin)?;
         }
-        if !(1..=1024).contains(&new.len()) {
-            return Err(Error::bad_request("newPassword: it has 1 to 1024 bytes"));
-        }
+        check_fitness("newPassword", new)?;
         let protected = self.is_protected_mode();
         let administers = user.is_some() && caller.role == Role::Admin;
         let needs_old = !protected && (!administers || old.is_some());
@@ -334,8 +345,8 @@ impl Auth {
 
 fn protected_mode() -> Error {
     Error::forbidden(
-        "this cluster has no administrator password yet, so only its own machine may use it: set one there with \
-         curl -X POST http://localhost:<port>/api/change-password -d '{\"newPassword\":\"…\"}', or with AdminPassword in \
+        "this cluster has no administrator password yet, so only the user that runs this node may use it, on the same \
+         machine and without a proxy: set one there with curl -X POST http://localhost:<port>/api/change-password -d '{\"newPassword\":\"…\"}', or with AdminPassword in \
          config.json, or with JETTRA_ADMIN_PASSWORD",
     )
 }

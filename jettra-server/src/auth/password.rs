@@ -1,32 +1,49 @@
-//! Passwords: Argon2id costs about 50 ms by design, so what was verified is remembered for minutes.
+//! Passwords: checking one costs about 50 ms by design, so what was right is remembered for minutes.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::attempts::{Attempts, Network};
 use super::{ADMIN, Principal, parse_basic};
+use crate::config::PASSWORD_BYTES;
 use crate::error::{Error, Result};
+use crate::recent::Recent;
+use crate::seldom::Seldom;
 use crate::state::User;
 
-/// Verifications at once: each takes 19 MiB and a core.
-const AT_ONCE: usize = 2;
-/// How long a verified password is remembered.
+/// How long a password that was right is right without another look.
 const REMEMBERED: Duration = Duration::from_secs(300);
-/// Verified passwords remembered.
+/// And how long it is not held up by wrong ones.
+const LATELY: Duration = Duration::from_secs(24 * 3600);
+/// Right passwords remembered.
 const REMEMBERED_MOST: usize = 4096;
-/// Wrong passwords from one address within [`LOCKED`] that lock it out.
-const WRONG_MOST: u32 = 10;
-/// How long an address is locked out.
-const LOCKED: Duration = Duration::from_secs(60);
-/// Addresses whose wrong passwords are counted.
-const ADDRESSES_MOST: usize = 10_000;
+/// How long anybody waits for a place.
+const PLACE: Duration = Duration::from_secs(5);
+/// Between two lines of the log about wrong passwords.
+const TOLD: Duration = Duration::from_secs(60);
 
-static ROOM: Semaphore = Semaphore::const_new(AT_ONCE);
+/// Checks take 19 MiB and a core each, so there are two places: this one is everybody's,
+static EVERYBODYS: Semaphore = Semaphore::const_new(1);
+/// and this one is kept for who was right lately, or comes from where no wrong ones came from.
+static KEPT: Semaphore = Semaphore::const_new(1);
+
+/// Refuses passwords that nobody should have.
+///
+/// # Errors
+/// `bad_request`, naming `field`.
+pub fn check_fitness(field: &str, password: &str) -> Result<()> {
+    if PASSWORD_BYTES.contains(&password.len()) {
+        return Ok(());
+    }
+    Err(Error::bad_request(format!("{field}: a password has 8 to 1024 bytes: choose another one")))
+}
 
 /// The hash of a password as a PHC string.
 ///
@@ -34,7 +51,7 @@ static ROOM: Semaphore = Semaphore::const_new(AT_ONCE);
 /// `busy` when too many are being hashed.
 pub async fn hash(password: &str) -> Result<String> {
     let password = password.to_owned();
-    let _room = room().await?;
+    let _place = place(true).await?;
     let hashed = tokio::task::spawn_blocking(move || {
         Argon2::default().hash_password(password.as_bytes()).map(|h| h.to_string())
     });
@@ -44,55 +61,107 @@ pub async fn hash(password: &str) -> Result<String> {
         .map_err(|e| Error::internal(format!("the password could not be hashed: {e}")))
 }
 
-async fn room() -> Result<tokio::sync::SemaphorePermit<'static>> {
-    match tokio::time::timeout(Duration::from_secs(5), ROOM.acquire()).await {
-        Ok(Ok(room)) => Ok(room),
-        _ => Err(Error::busy("too many passwords are being checked: log in once and send the token")),
+async fn place(any: bool) -> Result<SemaphorePermit<'static>> {
+    let taken = async {
+        if !any {
+            return EVERYBODYS.acquire().await;
+        }
+        tokio::select! {
+            biased;
+            place = EVERYBODYS.acquire() => place,
+            place = KEPT.acquire() => place,
+        }
+    };
+    match tokio::time::timeout(PLACE, taken).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => {
+            count("busy");
+            Err(Error::busy("too many passwords are being checked: log in once and send the token"))
+        }
     }
 }
 
-/// Verifies passwords and counts wrong ones.
+fn count(result: &'static str) {
+    metrics::counter!("jettra_logins_total", "result" => result).increment(1);
+}
+
+/// What makes this password of this user, as it is now, this one. Never the password.
+type Keyed = [u8; 32];
+
+/// Checks passwords and counts wrong ones.
 pub struct Verifier {
-    /// Keyed hashes of what was verified, never the passwords.
     key: [u8; 32],
-    verified: Mutex<HashMap<[u8; 32], Instant>>,
-    wrong: Mutex<HashMap<IpAddr, (u32, Instant)>>,
+    /// When each was right last.
+    right: Mutex<HashMap<Keyed, Instant>>,
+    /// The same password asked for many times at once is checked once.
+    turns: Mutex<HashMap<Keyed, Arc<tokio::sync::Mutex<()>>>>,
+    attempts: Attempts,
+    /// For the doctor.
+    wrong: Arc<Recent>,
+    /// For the log.
+    told: Seldom,
     /// A hash to check against when there is no such user, so that both take the same time.
     decoy: tokio::sync::OnceCell<String>,
 }
 
-impl Default for Verifier {
-    fn default() -> Self {
+impl Verifier {
+    /// Counts in `wrong` what it refuses.
+    pub fn new(wrong: Arc<Recent>) -> Self {
         Verifier {
             key: crate::random::bytes(),
-            verified: Mutex::default(),
-            wrong: Mutex::default(),
+            right: Mutex::default(),
+            turns: Mutex::default(),
+            attempts: Attempts::default(),
+            wrong,
+            told: Seldom::every(TOLD),
             decoy: tokio::sync::OnceCell::new(),
         }
     }
-}
 
-impl Verifier {
     /// Checks `password` against `user`'s hash.
     ///
     /// # Errors
-    /// `unauthorized`, or `busy` for an address locked out.
+    /// `unauthorized`, or `busy` where too many wrong ones came before.
     pub async fn verify(&self, name: &str, password: &str, user: Option<&User>, from: IpAddr) -> Result<()> {
-        let rev = user.map_or(0, |u| u.rev);
-        let remembered = self.keyed(name, password, rev);
-        if user.is_some() && self.verified.lock().get(&remembered).is_some_and(|at| at.elapsed() < REMEMBERED) {
+        let keyed = self.keyed(name, password, user.map_or(0, |u| u.rev));
+        if self.was_right(&keyed, REMEMBERED) {
             return Ok(());
         }
-        self.check_lock(from)?;
+        let turn = self.turns.lock().entry(keyed).or_default().clone();
+        let checked = match tokio::time::timeout(PLACE, turn.lock()).await {
+            Ok(_mine) if self.was_right(&keyed, REMEMBERED) => Ok(()),
+            Ok(_mine) => self.check(&keyed, name, password, user, Network::of(from)).await,
+            Err(_) => {
+                count("busy");
+                Err(Error::busy("too many passwords are being checked: log in once and send the token"))
+            }
+        };
+        let mut turns = self.turns.lock();
+        drop(turn);
+        if turns.get(&keyed).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(&keyed);
+        }
+        checked
+    }
+
+    async fn check(&self, keyed: &Keyed, name: &str, password: &str, user: Option<&User>, from: Network) -> Result<()> {
+        let lately = self.was_right(keyed, LATELY);
+        if !lately {
+            self.attempt(name, from)?;
+        }
+        let give_back = || {
+            if !lately {
+                self.attempts.give_back(name, from)
+            }
+        };
         let stored = match user {
             Some(user) => user.password_hash.clone(),
-            None => self.decoy.get_or_try_init(|| hash("decoy")).await?.clone(),
+            None => self.decoy.get_or_try_init(|| hash("a decoy")).await.inspect_err(|_| give_back())?.clone(),
         };
         let given = password.to_owned();
         let matches = {
-            let _room = room().await?;
-            // Again: others may have been wrong while this one waited for its turn.
-            self.check_lock(from)?;
+            let any = lately || !self.attempts.is_suspect(from);
+            let _place = place(any).await.inspect_err(|_| give_back())?;
             tokio::task::spawn_blocking(move || {
                 let Ok(parsed) = PasswordHash::new(&stored) else { return false };
                 Argon2::default().verify_password(given.as_bytes(), &parsed).is_ok()
@@ -100,27 +169,21 @@ impl Verifier {
             .await
             .map_err(|e| Error::internal(e.to_string()))?
         };
-        if matches && user.is_some() {
-            let mut verified = self.verified.lock();
-            if verified.len() >= REMEMBERED_MOST {
-                verified.retain(|_, at| at.elapsed() < REMEMBERED);
-            }
-            if verified.len() < REMEMBERED_MOST {
-                verified.insert(remembered, Instant::now());
-            }
-            return Ok(());
+        if !matches || user.is_none() {
+            return Err(self.refuse(from));
         }
-        self.count_wrong(from);
-        Err(Error::unauthorized("wrong user name or password"))
+        give_back();
+        count("right");
+        self.remember(*keyed);
+        Ok(())
     }
 
     /// Checks HTTP Basic against the password that this node was configured with, while it is no member
     /// of a cluster that could know.
     ///
     /// # Errors
-    /// `unauthorized`, or `busy` for an address locked out.
+    /// `unauthorized`, or `busy` where too many wrong ones came before.
     pub fn verify_configured(&self, header: Option<&str>, password: &str, from: IpAddr) -> Result<Principal> {
-        self.check_lock(from)?;
         let basic = header.and_then(|h| h.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
         let (name, given) = match basic {
             Some((_, text)) => parse_basic(text.trim())?,
@@ -128,38 +191,119 @@ impl Verifier {
                 return Err(Error::unauthorized("send the configured administrator's name and password as HTTP Basic"));
             }
         };
-        // Hashes of equal length: comparing them tells nothing of the password.
-        if name == ADMIN && blake3::hash(given.as_bytes()) == blake3::hash(password.as_bytes()) {
+        let (keyed, from) = (self.keyed(&name, &given, 0), Network::of(from));
+        if self.was_right(&keyed, LATELY) {
             return Ok(Principal::admin());
         }
-        self.count_wrong(from);
-        Err(Error::unauthorized("wrong user name or password"))
+        self.attempt(&name, from)?;
+        // Hashes of equal length: comparing them tells nothing of the password.
+        if name == ADMIN && blake3::hash(given.as_bytes()) == blake3::hash(password.as_bytes()) {
+            self.attempts.give_back(&name, from);
+            self.remember(keyed);
+            return Ok(Principal::admin());
+        }
+        Err(self.refuse(from))
     }
 
-    fn keyed(&self, name: &str, password: &str, rev: u64) -> [u8; 32] {
+    fn attempt(&self, name: &str, from: Network) -> Result<()> {
+        let Err(wait) = self.attempts.take(name, from) else { return Ok(()) };
+        count("slowed");
+        self.note_wrong(from);
+        let seconds = wait.as_secs() + 1;
+        let message = format!("too many wrong passwords came from {from}: the next one is looked at in {seconds} s");
+        Err(Error::busy(message).with("retryAfter", seconds))
+    }
+
+    fn refuse(&self, from: Network) -> Error {
+        count("wrong");
+        self.note_wrong(from);
+        Error::unauthorized("wrong user name or password")
+    }
+
+    fn note_wrong(&self, from: Network) {
+        self.wrong.count();
+        // The name is not told: many a password is typed in its place.
+        self.told.tell(move |times| tracing::warn!(times, last_from = %from, "wrong passwords"));
+    }
+
+    fn was_right(&self, keyed: &Keyed, within: Duration) -> bool {
+        self.right.lock().get(keyed).is_some_and(|at| at.elapsed() < within)
+    }
+
+    fn remember(&self, keyed: Keyed) {
+        let mut right = self.right.lock();
+        for within in [LATELY, REMEMBERED] {
+            if right.len() >= REMEMBERED_MOST {
+                right.retain(|_, at| at.elapsed() < within);
+            }
+        }
+        if right.len() < REMEMBERED_MOST {
+            right.insert(keyed, Instant::now());
+        }
+    }
+
+    fn keyed(&self, name: &str, password: &str, rev: u64) -> Keyed {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&rev.to_be_bytes()).update(&(name.len() as u64).to_be_bytes());
         hasher.update(name.as_bytes()).update(password.as_bytes());
         hasher.finalize().into()
     }
+}
 
-    fn check_lock(&self, from: IpAddr) -> Result<()> {
-        let wrong = self.wrong.lock();
-        match wrong.get(&from) {
-            Some((count, since)) if *count >= WRONG_MOST && since.elapsed() < LOCKED => {
-                let left = (LOCKED - since.elapsed()).as_secs() + 1;
-                Err(Error::busy(format!("{WRONG_MOST} wrong passwords came from {from}: try again in {left} s"))
-                    .with("retryAfter", left))
-            }
-            _ => Ok(()),
-        }
+#[cfg(test)]
+mod tests {
+    use jettra_client::wire::ErrorCode;
+
+    use super::*;
+
+    async fn user(password: &str, rev: u64) -> User {
+        let password_hash = hash(password).await.unwrap();
+        User { role: "admin".into(), password_hash, databases: vec![], rev }
     }
 
-    fn count_wrong(&self, from: IpAddr) {
-        let mut wrong = self.wrong.lock();
-        wrong.retain(|_, (_, since)| since.elapsed() < LOCKED);
-        if wrong.len() < ADDRESSES_MOST || wrong.contains_key(&from) {
-            wrong.entry(from).or_insert_with(|| (0, Instant::now())).0 += 1;
+    #[tokio::test]
+    async fn who_guesses_holds_up_neither_who_was_right_lately_nor_another_user() {
+        let verifier = Verifier::new(Arc::default());
+        let (admin, ann) = (user("correct horse", 1).await, user("battery staple", 2).await);
+        let here = "127.0.0.1".parse().unwrap();
+        verifier.verify("admin", "correct horse", Some(&admin), here).await.unwrap();
+        // Each check takes its time, so there may be more than ten before the next one is refused.
+        let mut wrong = 0;
+        while wrong < 40 {
+            let from = format!("127.0.{wrong}.1").parse().unwrap();
+            let guess = format!("guess {wrong}");
+            match verifier.verify("admin", &guess, Some(&admin), from).await.unwrap_err().code() {
+                ErrorCode::Unauthorized => wrong += 1,
+                code => {
+                    assert_eq!(code, ErrorCode::Busy);
+                    break;
+                }
+            }
         }
+        assert!((10..40).contains(&wrong), "{wrong}");
+        verifier.verify("admin", "correct horse", Some(&admin), here).await.unwrap();
+        verifier.verify("ann", "battery staple", Some(&ann), here).await.unwrap();
+        // It is looked at again after minutes, and then goes before the guesses.
+        for at in verifier.right.lock().values_mut() {
+            *at -= REMEMBERED;
+        }
+        verifier.verify("admin", "correct horse", Some(&admin), here).await.unwrap();
+        // What was right once is a guess like others once the user has another revision.
+        let changed = User { rev: 3, ..user("another one", 3).await };
+        let error = verifier.verify("admin", "correct horse", Some(&changed), here).await.unwrap_err();
+        assert!(matches!(error.code(), ErrorCode::Busy | ErrorCode::Unauthorized), "{error}");
+        assert!(verifier.turns.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_same_right_password_many_times_at_once_is_checked_once() {
+        let verifier = Verifier::new(Arc::default());
+        let admin = user("correct horse", 1).await;
+        let from = "192.0.2.1".parse().unwrap();
+        let all = (0..100).map(|_| verifier.verify("admin", "correct horse", Some(&admin), from));
+        for checked in futures_util::future::join_all(all).await {
+            checked.unwrap();
+        }
+        assert!(!verifier.attempts.is_suspect(Network::of(from)) && verifier.turns.lock().is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jettra_client::wire::ErrorCode;
+use jettra_client::wire::{ErrorCode, Quorum};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -175,7 +175,7 @@ impl Cluster {
         loop {
             let facts = Facts::gather(consensus, self.options().inactive_after.min(SILENT));
             let verdict = judge(&facts, action, self.url());
-            let in_doubt = facts.voters().any(|voter| !voter.active && !voter.gone);
+            let in_doubt = facts.voters().any(|voter| !voter.active() && !voter.gone);
             if verdict.allowed || !in_doubt || Instant::now() >= end {
                 return verdict;
             }
@@ -247,6 +247,22 @@ impl Cluster {
                 Ok(json!({"status": "stopped_already"}))
             }
         }
+    }
+
+    /// Ends a standalone node's process. It has no majority to lose, so nothing is to be forced.
+    ///
+    /// # Errors
+    /// `not_found` where `node` is not this node's id, URL or `host:port`.
+    pub async fn stop_alone(self: &Arc<Self>, node: &str, principal: &str, dry_run: bool) -> Result<Value> {
+        let doc = self.known_member(node)?;
+        let (before, after) = (Quorum::new(1, 1), Quorum::new(1, 0));
+        if dry_run {
+            let reason = format!("{} is standalone: nothing is served until it is started again", doc.id);
+            return Ok(json!({"allowed": true, "before": before, "after": after, "reason": reason}));
+        }
+        self.note_asked(principal, "stop", &doc.id).await;
+        self.ask_to_stop();
+        Ok(json!({"status": "stop_sent"}))
     }
 
     fn call_to(&self, consensus: &Consensus, doc: &MemberDoc, body: Value) -> (Arc<Peer>, Envelope<Value>) {
@@ -353,14 +369,17 @@ impl Cluster {
         self.write(&call, &Command::new(op)).await?.outcome.into_result()
     }
 
-    /// The member with this id or URL.
+    /// The member with this id, URL or `host:port`.
     pub(super) fn find_member(&self, node: &str) -> Result<Option<MemberDoc>> {
-        let url = normalize_url(node).ok();
+        let url = if node.contains("://") { normalize_url(node) } else { normalize_url(&format!("http://{node}")) };
+        let url = url.ok();
         let members = self.state()?.members();
-        Ok(members.into_iter().find(|m| m.id == node || url.as_deref() == Some(m.url.as_str())))
+        let named = members.iter().position(|m| m.id == node);
+        let found = named.or_else(|| members.iter().position(|m| url.as_deref() == Some(m.url.as_str())));
+        Ok(found.and_then(|at| members.into_iter().nth(at)))
     }
 
-    /// The member with this id or URL.
+    /// The member with this id, URL or `host:port`.
     fn known_member(&self, node: &str) -> Result<MemberDoc> {
         self.find_member(node)?.ok_or_else(|| {
             Error::not_found(format!("no member has the id or URL {}: see GET /api/cluster", shown(node)))

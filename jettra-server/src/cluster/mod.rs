@@ -6,7 +6,8 @@
 //! - `route`: writes and reads, here or at the leader
 //! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
 //! - `register`: the leader's side of a join, and of a member's move to another URL
-//! - `facts`, `plan`: what is gathered, and the computing in the middle
+//! - `facts`, `plan`: what is gathered, and the computing in the middle; `facts` is what all that is shown goes by
+//! - `hearing`: who answers while nobody leads
 //! - `join`: the joining node's side
 //! - `promotion`: how a learner becomes a voter, and broken-off changes are finished
 //! - `roles`: what the leader writes into `_clusternodes`
@@ -22,6 +23,7 @@ mod admission;
 mod digests;
 mod doctor;
 mod facts;
+mod hearing;
 pub mod identity;
 mod join;
 mod journal;
@@ -43,7 +45,7 @@ pub use digests::{DigestAnswer, DigestRequest};
 pub use join::JoinRequest;
 pub use journal::EventQuery;
 pub use membership::{ClusterCall, ClusterRequest};
-pub use plan::{Quorum, Verdict};
+pub use plan::Verdict;
 pub use report::Report;
 pub use route::{Call, Forward, Forwarded, Work};
 pub use samples::Samples;
@@ -62,6 +64,7 @@ use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secret, Secrets, Sessions};
 use crate::raft::{Consensus, Member, ServerState, Settings};
+use crate::recent::Recent;
 use crate::remedy::Fault;
 use crate::seldom::Seldom;
 use crate::state::State;
@@ -151,6 +154,8 @@ pub struct Cluster {
     fetching: Mutex<Option<String>>,
     /// When the doctor saw first what it sees now.
     findings: Mutex<doctor::Memory>,
+    /// Wrong passwords that were sent to this node.
+    pub wrong_passwords: Arc<Recent>,
     /// What the cluster did in the last quarter of an hour.
     pub samples: Samples,
 }
@@ -198,6 +203,7 @@ impl Cluster {
             reports: report::Reports::default(),
             fetching: Mutex::default(),
             findings: Mutex::default(),
+            wrong_passwords: Arc::default(),
             samples: Samples::default(),
         }))
     }
@@ -225,6 +231,7 @@ impl Cluster {
         self.opened.get_or_init(Instant::now);
         self.consensus.send_replace(Some(consensus.clone()));
         tokio::spawn(roles::run(self.clone(), consensus.clone()));
+        tokio::spawn(hearing::run(self.clone(), consensus.clone()));
         tokio::spawn(promotion::run(self.clone(), consensus.clone()));
         tokio::spawn(addresses::keep(self.clone(), consensus.clone()));
         tokio::spawn(samples::run(self.clone(), consensus.clone()));

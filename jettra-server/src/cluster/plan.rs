@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use jettra_client::wire::ErrorCode;
+use jettra_client::wire::{ErrorCode, Quorum, Role, Status};
 use serde::Serialize;
 
 use super::facts::{Fact, Facts};
@@ -14,44 +14,6 @@ use crate::error::{Error, Result};
 pub(super) const CAUGHT_UP: u64 = 100;
 /// Leadership is not handed to a voter that was silent for so long.
 const HEARD: Duration = Duration::from_secs(1);
-
-/// A cluster's voters as a change would find or leave them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Quorum {
-    /// Members that vote.
-    pub voters: u64,
-    /// Voters that are heard.
-    pub active: u64,
-    /// Voters that make a majority.
-    pub majority: u64,
-    /// How many more voters may fail before writing stops.
-    pub failure_tolerance: u64,
-}
-
-impl Quorum {
-    /// The quorum of `voters`, of which `active` are heard.
-    pub fn new(voters: u64, active: u64) -> Self {
-        let majority = voters / 2 + 1;
-        Quorum { voters, active, majority, failure_tolerance: active.saturating_sub(majority) }
-    }
-
-    /// Whether a majority is heard.
-    pub fn holds(self) -> bool {
-        self.voters > 0 && self.active >= self.majority
-    }
-
-    fn of(facts: &Facts) -> Self {
-        Quorum::new(facts.voters().count() as u64, facts.voters().filter(|m| m.active).count() as u64)
-    }
-}
-
-impl std::fmt::Display for Quorum {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Quorum { voters, active, majority, failure_tolerance } = self;
-        write!(f, "{voters} voters, {active} active, {majority} are a majority, {failure_tolerance} can be lost")
-    }
-}
 
 /// What is to be done; nodes are named by Raft id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +94,7 @@ impl Verdict {
 /// Computes what `action` would do to the members. Commands in the answer are sent to the node at `url`.
 pub fn judge(facts: &Facts, action: Action, url: &str) -> Verdict {
     let then = after(facts, action);
-    let (before, after) = (Quorum::of(facts), Quorum::of(&then));
+    let (before, after) = (facts.quorum(), then.quorum());
     let name = |id: u64| facts.member(id).map_or_else(|| format!("raft id {id}"), |m| m.id.clone());
     let (what, target) = match action {
         Action::Add => ("adding it".to_owned(), None),
@@ -172,7 +134,7 @@ pub fn judge(facts: &Facts, action: Action, url: &str) -> Verdict {
             _ => done,
         };
     }
-    let touches_a_voter = target.voter && (target.active || matches!(action, Action::Remove(_) | Action::Pause(_)));
+    let touches_a_voter = target.voter && (target.active() || matches!(action, Action::Remove(_) | Action::Pause(_)));
     if !touches_a_voter || matches!(action, Action::Resume(_)) {
         return done;
     }
@@ -183,7 +145,7 @@ pub fn judge(facts: &Facts, action: Action, url: &str) -> Verdict {
     if !after.holds() && !matches!(action, Action::Pause(_)) {
         return refuse(format!("{counts}: writing would stop"), ErrorCode::QuorumAtRisk, true);
     }
-    let electable = |facts: &Facts| facts.voters().any(|m| m.active && !m.paused);
+    let electable = |facts: &Facts| facts.voters().any(|m| m.active() && !m.paused);
     if electable(facts) && !electable(&then) {
         let forceable = !matches!(action, Action::Pause(_));
         return refuse(
@@ -212,14 +174,15 @@ fn after(facts: &Facts, action: Action) -> Facts {
             url: String::new(),
             voter: true,
             leads: false,
-            active: true,
+            role: Role::Follower,
+            status: Status::Active,
             gone: false,
             paused: false,
             silence: None,
             lag: None,
         }),
         Action::Keep | Action::Lead(_) => {}
-        Action::Stop(id) => member(&mut then.members, id, &|m| m.active = false),
+        Action::Stop(id) => member(&mut then.members, id, &|m| m.status = Status::Inactive),
         Action::Remove(id) => then.members.retain(|m| m.raft_id != id),
         Action::Pause(id) => member(&mut then.members, id, &|m| m.paused = true),
         Action::Resume(id) => member(&mut then.members, id, &|m| m.paused = false),
@@ -235,7 +198,7 @@ pub fn why_not_lead(member: &Fact) -> Option<&'static str> {
     if member.paused {
         return Some("is paused");
     }
-    if !member.active || member.silence.is_none_or(|s| s >= HEARD) {
+    if !member.active() || member.silence.is_none_or(|s| s >= HEARD) {
         return Some("is not heard");
     }
     if member.lag.is_none_or(|lag| lag > CAUGHT_UP) {
@@ -250,7 +213,7 @@ fn next_to_lead(target: &Fact, url: &str) -> String {
     if target.voter && target.paused {
         return format!("let {id} lead again: curl -X POST {url}/api/cluster/resume -d '{{\"node\":\"{id}\"}}'");
     }
-    if !target.active {
+    if !target.active() {
         return format!("start {id} at {at} again");
     }
     format!("wait until {id} has caught up, look at its lag: curl {url}/api/cluster")
@@ -260,7 +223,7 @@ fn next_to_lead(target: &Fact, url: &str) -> String {
 fn next_step(facts: &Facts, target: Option<u64>, url: &str) -> String {
     let others = || facts.voters().filter(|m| Some(m.raft_id) != target);
     let call = |call: &str, id: &str| format!("curl -X POST {url}/api/cluster/{call} -d '{{\"node\":\"{id}\"}}'");
-    if let Some(silent) = others().find(|m| !m.active) {
+    if let Some(silent) = others().find(|m| !m.active()) {
         let since = silent.silence.map_or_else(String::new, |s| format!(", silent for {} s,", s.as_secs()));
         return format!(
             "start {} at {}{since} again, or remove it: {}",
@@ -294,7 +257,8 @@ mod tests {
             url: format!("http://localhost:808{id}"),
             voter: true,
             leads: id == 1,
-            active: *active,
+            role: if id == 1 { Role::Leader } else { Role::Follower },
+            status: if *active { Status::Active } else { Status::Inactive },
             gone: !active,
             paused: false,
             silence: Some(if *active { Duration::ZERO } else { Duration::from_secs(12) }),

@@ -169,7 +169,10 @@ impl Cluster {
         let op = Op::ClusterRegister { id, url: url.to_owned(), incarnation, description };
         let (raft_id, existed) = match self.command(op).await? {
             Answer::Member { raft_id, existed } => (raft_id, existed),
-            other => return Err(Error::internal(format!("registration was answered with {other:?}"))),
+            _ => {
+                let what = "a registration was answered as something else: this is a fault of this version";
+                return Err(Error::internal(what));
+            }
         };
         if info.raft_id != Some(raft_id) {
             let told = match info.raft_id {

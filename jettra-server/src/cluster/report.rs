@@ -48,6 +48,9 @@ pub struct Report {
     /// The last digest check that it applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest_index: Option<u64>,
+    /// Wrong passwords that were sent to it in the last minute.
+    #[serde(default)]
+    pub wrong_passwords: u64,
     /// Where its data lies.
     pub data_dir: String,
 }
@@ -96,6 +99,7 @@ impl Cluster {
             applied: consensus.as_ref().map_or(0, |c| c.applied_index()),
             uptime_ms: u64::try_from(STARTED.elapsed().as_millis()).unwrap_or(u64::MAX),
             digest_index: consensus.and_then(|c| c.state().digest_checks().pop()).map(|check| check.index),
+            wrong_passwords: self.wrong_passwords.within_a_minute(),
             data_dir: self.full_data_dir(),
         }
     }

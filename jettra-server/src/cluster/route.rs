@@ -9,9 +9,10 @@ use serde_json::value::RawValue;
 
 use super::{Cluster, ClusterCall, ClusterRequest};
 use crate::error::{Error, Result};
+use crate::feature;
 use crate::peers::{PeerError, Target};
 use crate::raft::{Committed, Consensus, Envelope, Member, NotLeader};
-use crate::state::{By, Command, stamp};
+use crate::state::{By, Command, Op, stamp};
 
 /// The principal of what nodes do by themselves. No user has this name.
 pub(super) const OWN: &str = "_node";
@@ -72,7 +73,7 @@ pub enum Work {
 pub struct Forward {
     /// In whose name.
     pub principal: String,
-    /// By which right; a command carries it itself.
+    /// By which right. From feature level 2 on a command carries it itself, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<By>,
     /// Milliseconds that the work may still take.
@@ -102,7 +103,10 @@ impl Cluster {
     /// # Errors
     /// `busy`, `no_leader`, `not_leader` (forwarding forbidden), `timeout` (outcome unknown).
     pub async fn write(self: &Arc<Self>, call: &Call, command: &Command) -> Result<Committed> {
-        let unstamped = command.encode_unstamped(call.by.as_ref());
+        self.understood_by_all(&command.op)?;
+        // A version of a lower level would not look at it; there only the leader does.
+        let in_entry = self.state()?.feature_level() >= feature::RIGHTS;
+        let unstamped = command.encode_unstamped(call.by.as_ref().filter(|_| in_entry));
         let own = call.principal == OWN;
         let node = self.clone();
         // A command with a key is applied once, whatever happens to its answers: so it may be sent again.
@@ -121,6 +125,25 @@ impl Cluster {
             Reached::There(Forwarded::Committed(committed)) => Ok(committed),
             Reached::There(_) => Err(wrong_answer()),
         }
+    }
+
+    /// Refuses what a member of the cluster's feature level could not read. The level only rises, so it may be asked of
+    /// this node's state.
+    fn understood_by_all(&self, op: &Op) -> Result<()> {
+        let needed = op.feature_level();
+        if needed == 1 {
+            return Ok(());
+        }
+        let level = self.state()?.feature_level();
+        if needed <= level {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "this needs feature level {needed} and the cluster is at {level}: once all members run a version that supports \
+             it, raise it: curl -X POST {}/api/cluster/upgrade",
+            self.url()
+        ))
+        .with("featureLevel", level))
     }
 
     /// Runs a cluster call where the leader is.
@@ -223,6 +246,7 @@ impl Cluster {
                 let decoded = Command::decode(&unstamped);
                 let (command, _) = decoded.map_err(|e| Error::bad_request(format!("the forwarded command: {e}")))?;
                 if forward.principal != OWN {
+                    self.check_right(forward.by.as_ref())?;
                     self.has_room(command.op.brings_in())?;
                 }
                 let stamped = stamp(raw.get().as_bytes(), crate::clock::now_ms())?;
@@ -258,11 +282,7 @@ impl Cluster {
             let left = call.left();
             if left.is_zero() {
                 let why = last.unwrap_or_else(|| "no leader is known".to_owned());
-                return Err(if doubt {
-                    unknown(&why)
-                } else {
-                    Error::no_leader(format!("no leader within the time limit ({why}): try again"))
-                });
+                return Err(if doubt { Error::in_doubt(&why) } else { Error::no_leader_in_time(&why) });
             }
             let not = match here(consensus.clone(), left).await {
                 Ok(Ok(done)) => return Ok(Reached::Here(done)),
@@ -273,7 +293,7 @@ impl Cluster {
                     consensus.changed(Duration::from_millis(20)).await;
                     continue;
                 }
-                Err(e) if doubt => return Err(unknown(e.message())),
+                Err(e) if doubt => return Err(Error::in_doubt(e.message())),
                 Err(e) => return Err(e),
             };
             if !call.forward {
@@ -284,10 +304,10 @@ impl Cluster {
                     match self.send(&consensus, id, &member, call, work()?).await {
                         Ok(done) => return Ok(Reached::There(done)),
                         Err(PeerError::Refused(e)) if !never_begun(&e) && (!repeatable || !may_repeat(&e)) => {
-                            return Err(if doubt { unknown(e.message()) } else { e });
+                            return Err(if doubt { Error::in_doubt(e.message()) } else { e });
                         }
                         Err(PeerError::NoAnswer { url, why }) if !repeatable => {
-                            return Err(unknown(&format!("no answer from the leader at {url}: {why}")));
+                            return Err(Error::in_doubt(&format!("no answer from the leader at {url}: {why}")));
                         }
                         Err(e) => {
                             doubt |= match &e {
@@ -363,12 +383,6 @@ fn not_leader(not: &NotLeader) -> Error {
         Some((_, member)) => error.with("leader", member.name.clone()).with("leaderUrl", member.url.clone()),
         None => error,
     }
-}
-
-fn unknown(why: &str) -> Error {
-    Error::timeout(format!(
-        "the write may or may not have happened ({why}): read before you repeat it, or repeat it with the same Idempotency-Key"
-    ))
 }
 
 fn not_json(e: serde_json::Error) -> Error {

@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use jettra_client::wire::{
-    ClusterView, FederatedConfig, FederatedNode, FederatedView, JoinProgress, MachineMetrics, NodeView, Role, Status,
+    ClusterView, FederatedConfig, FederatedNode, FederatedView, JoinProgress, MachineMetrics, NodeView, Role,
 };
 use parking_lot::Mutex;
 use serde_json::json;
 
 use super::Cluster;
-use super::facts::{heard_within, lag};
-use super::plan::Quorum;
-use crate::error::Result;
+use super::facts::{Fact, Facts, Heard, role};
+use crate::error::{Error, Result};
 use crate::peers::Target;
-use crate::raft::{Consensus, Envelope, Picture, ServerState};
-use crate::state::MemberDoc;
+use crate::raft::{Consensus, Envelope, Picture};
+use crate::state::{CLUSTERNODES, CollectionName, DatabaseName, MemberDoc};
 
 /// How long another machine's numbers are shown before they are asked for again.
 const FRESH: Duration = Duration::from_secs(2);
@@ -32,12 +32,23 @@ pub type ToldByLeader = tokio::sync::Mutex<Option<(Instant, Vec<NodeView>)>>;
 /// The other machines' numbers, by Raft id, and when they were told.
 pub type MachineCache = Mutex<HashMap<u64, (Instant, MachineMetrics)>>;
 
-fn role(state: ServerState) -> Role {
-    match state {
-        ServerState::Leader => Role::Leader,
-        ServerState::Candidate => Role::Candidate,
-        ServerState::Follower => Role::Follower,
-        ServerState::Learner | ServerState::Shutdown => Role::Learner,
+/// The members as they are shown, and what that was computed from.
+struct Seen {
+    picture: Picture,
+    docs: Vec<MemberDoc>,
+    facts: Facts,
+    /// In the order of `docs`.
+    nodes: Vec<NodeView>,
+}
+
+impl Seen {
+    fn leader(&self) -> Option<&MemberDoc> {
+        self.docs.iter().find(|doc| Some(doc.raft_id) == self.picture.believed)
+    }
+
+    /// This node's own part.
+    fn role(&self) -> Role {
+        role(self.picture.state, self.picture.believed == Some(self.picture.id))
     }
 }
 
@@ -61,23 +72,17 @@ impl Cluster {
             return Ok(view);
         };
         view.feature_level = Some(consensus.state().feature_level());
-        let picture = consensus.picture();
-        let docs = self.members()?;
-        let (machines, nodes) = tokio::join!(self.machines(&docs), self.nodes(&consensus, &picture, &docs));
-        view.state = Some(role(picture.state));
-        if let Some(leader) = self.leader_of(&picture, &docs) {
+        let seen = self.seen(&consensus).await;
+        view.state = Some(seen.role());
+        if let Some(leader) = seen.leader() {
             (view.leader_id, view.leader_url) = (Some(leader.id.clone()), Some(leader.url.clone()));
         }
-        view.term = Some(picture.term);
+        view.term = Some(seen.picture.term);
         view.applied_index = Some(consensus.applied_index());
-        view.commit_index = Some(picture.committed.max(consensus.applied_index()));
-        view.nodes = nodes;
-        for (node, doc) in view.nodes.iter_mut().zip(&docs) {
-            node.metrics = machines.get(&doc.raft_id).cloned();
-        }
-        let voters = view.nodes.iter().filter(|n| n.voter);
-        let active = voters.clone().filter(|n| n.status != Status::Inactive).count() as u64;
-        view.failure_tolerance = Some(Quorum::new(voters.count() as u64, active).failure_tolerance);
+        view.commit_index = Some(seen.picture.committed.max(consensus.applied_index()));
+        let quorum = seen.facts.quorum();
+        (view.failure_tolerance, view.quorum) = (Some(quorum.failure_tolerance), Some(quorum));
+        view.nodes = seen.nodes;
         Ok(view)
     }
 
@@ -86,38 +91,36 @@ impl Cluster {
     /// # Errors
     /// `unavailable` while the node is no member.
     pub async fn federated(self: &Arc<Self>) -> Result<FederatedView> {
-        let picture = self.consensus()?.picture();
-        let docs = self.members()?;
-        let machines = self.machines(&docs).await;
-        let leader = self.leader_of(&picture, &docs);
+        let seen = self.seen(&self.consensus()?).await;
         let now = crate::clock::now_ms();
-        let nodes: Vec<FederatedNode> = docs
-            .iter()
-            .map(|doc| {
-                let silence = picture.silence.get(&doc.raft_id).copied().flatten().unwrap_or_default();
-                let view = node(&picture, doc, None);
-                FederatedNode {
-                    id: doc.id.clone(),
-                    url: doc.url.clone(),
-                    status: doc.status,
-                    role: view.role,
-                    last_seen: now.saturating_sub(u64::try_from(silence.as_millis()).unwrap_or(0)),
-                    metrics: machines.get(&doc.raft_id).cloned().unwrap_or_default(),
-                }
-            })
-            .collect();
-        let voters = docs.iter().filter(|d| d.voter == Some(true)).count() as u64;
+        let leader = seen.leader().map(|leader| (leader.id.clone(), leader.url.clone())).unzip();
+        let node = |node: &NodeView| FederatedNode {
+            id: node.id.clone(),
+            url: node.url.clone(),
+            status: node.status,
+            role: node.role,
+            last_seen: node.last_contact_ms.map_or(0, |ms| now.saturating_sub(ms)),
+            metrics: node.metrics.clone().unwrap_or_default(),
+        };
+        let nodes: Vec<FederatedNode> = seen.nodes.iter().map(node).collect();
+        let own = self.identity().name;
+        let peers = || nodes.iter().filter(|node| node.id != own);
+        let quorum = seen.facts.quorum();
         Ok(FederatedView {
-            leader_id: leader.map(|l| l.id.clone()),
-            raft_state: role(picture.state),
-            raft_term: picture.term,
-            raft_leader_id: leader.map(|l| l.id.clone()),
-            raft_leader_url: leader.map(|l| l.url.clone()),
-            raft_self_id: self.identity().name,
+            leader_id: leader.0.clone(),
+            raft_state: seen.role(),
+            raft_term: seen.picture.term,
+            raft_leader_id: leader.0,
+            raft_leader_url: leader.1,
             raft_self_url: self.url().to_owned(),
-            raft_peers: docs.iter().filter(|d| d.raft_id != picture.id).map(|d| d.url.clone()).collect(),
-            raft_quorum: voters / 2 + 1,
-            raft_active_peers: docs.iter().filter(|d| d.status == Status::Active).count() as u64,
+            raft_peers: peers().map(|node| node.url.clone()).collect(),
+            raft_peer_ids: peers().map(|node| (node.url.clone(), node.id.clone())).collect(),
+            raft_peer_states: peers().map(|node| (node.url.clone(), node.status)).collect(),
+            raft_peer_last_seen: peers().map(|node| (node.url.clone(), node.last_seen)).collect(),
+            raft_quorum: quorum.majority,
+            raft_active_peers: quorum.active,
+            is_federated_leader: seen.picture.believed == Some(seen.picture.id),
+            raft_self_id: own,
             nodes,
         })
     }
@@ -130,21 +133,99 @@ impl Cluster {
         Ok(FederatedConfig { federated_servers: self.members()?.into_iter().map(|d| d.url).collect() })
     }
 
-    /// The members of `docs`, in that order. What only the leader knows of them it is asked for.
-    async fn nodes(self: &Arc<Self>, consensus: &Consensus, picture: &Picture, docs: &[MemberDoc]) -> Vec<NodeView> {
-        let mut nodes: Vec<NodeView> = docs.iter().map(|doc| node(picture, doc, None)).collect();
-        let Some(leader) = self.leader_of(picture, docs).filter(|doc| doc.raft_id != consensus.id()) else {
-            return nodes;
+    /// The members as this node knows them by itself.
+    pub(super) fn facts(&self, consensus: &Consensus) -> (Picture, Vec<MemberDoc>, Facts) {
+        let (picture, docs) = (consensus.picture(), consensus.state().members());
+        let facts = Facts::of(&picture, &docs, &Heard::of(&self.peers.hearing, &docs), self.options().inactive_after);
+        (picture, docs, facts)
+    }
+
+    /// The members as they are shown. What only the leader knows of them it is asked for, where there is one.
+    async fn seen(self: &Arc<Self>, consensus: &Arc<Consensus>) -> Seen {
+        let (picture, docs, facts) = self.facts(consensus);
+        let mut nodes: Vec<NodeView> = self.nodes(&picture, &docs, &facts);
+        let leader = docs.iter().find(|doc| Some(doc.raft_id) == picture.believed && doc.raft_id != picture.id);
+        let told = async {
+            match leader {
+                Some(leader) => self.ask_nodes(consensus, leader).await,
+                None => Vec::new(),
+            }
         };
-        for known in self.ask_nodes(consensus, leader).await {
+        let (machines, told) = tokio::join!(self.machines(consensus, &docs, &facts), told);
+        for known in told {
             if let Some(node) = nodes.iter_mut().find(|node| node.id == known.id) {
                 node.matched_index = known.matched_index;
                 node.lag_entries = known.lag_entries;
-                node.last_contact_ms = known.last_contact_ms;
                 node.joining = known.joining;
+                // Of itself and of the leader this node knows best.
+                if node.role != Role::Leader && docs.iter().any(|doc| doc.id == node.id && doc.raft_id != picture.id) {
+                    node.last_contact_ms = known.last_contact_ms;
+                }
             }
         }
-        nodes
+        for (node, doc) in nodes.iter_mut().zip(&docs) {
+            node.metrics = machines.get(&doc.raft_id).cloned();
+        }
+        Seen { picture, docs, facts, nodes }
+    }
+
+    fn nodes(&self, picture: &Picture, docs: &[MemberDoc], facts: &Facts) -> Vec<NodeView> {
+        let known = docs.iter().filter_map(|doc| Some((doc, facts.member(doc.raft_id)?)));
+        known.map(|(doc, fact)| node(picture, doc, fact, self.peers.hearing.silence(doc.raft_id))).collect()
+    }
+
+    /// Why nobody leads, as far as this node knows; nothing where somebody does.
+    pub fn why_no_leader(&self, consensus: &Consensus) -> Option<String> {
+        let (picture, _, facts) = self.facts(consensus);
+        if picture.believed.is_some() {
+            return None;
+        }
+        let quorum = facts.quorum();
+        let counted =
+            format!("{} of {} voters are heard and {} are needed", quorum.active, quorum.voters, quorum.majority);
+        Some(match facts.members.iter().find(|member| member.leads) {
+            Some(led) if led.raft_id == picture.id => format!("none: no majority follows this node: {counted}"),
+            Some(led) => match consensus.contact().silence_of(led.raft_id) {
+                Some(silence) => {
+                    let (id, url) = (&led.id, &led.url);
+                    format!("none: {id} at {url}, which led, has been silent for {} s: {counted}", silence.as_secs())
+                }
+                None => format!("none was heard since this node started: {counted}"),
+            },
+            None => format!("none is known: {counted}"),
+        })
+    }
+
+    /// The members' documents that are shown otherwise than they are stored, by id; none for another collection.
+    ///
+    /// # Errors
+    /// `unavailable` while the node is no member.
+    pub fn laid_over(&self, db: &DatabaseName, col: &CollectionName) -> Result<HashMap<String, Bytes>> {
+        if !db.is_system() || col.as_str() != CLUSTERNODES {
+            return Ok(HashMap::new());
+        }
+        let stored = self.members()?;
+        let differ = |doc: &MemberDoc| stored.iter().any(|stored| stored.id == doc.id && stored != doc);
+        let shown = self.shown_members()?.into_iter().filter(differ);
+        let text = |doc: MemberDoc| {
+            let text = serde_json::to_vec(&doc).map_err(|e| Error::internal(e.to_string()))?;
+            Ok((doc.id, text.into()))
+        };
+        shown.map(text).collect()
+    }
+
+    /// The members' documents as they are shown: role and status as this node hears.
+    ///
+    /// # Errors
+    /// `unavailable` while the node is no member.
+    pub fn shown_members(&self) -> Result<Vec<MemberDoc>> {
+        let (_, docs, facts) = self.facts(self.consensus()?.as_ref());
+        let shown = |doc: MemberDoc| match facts.member(doc.raft_id) {
+            // Old clients know three roles.
+            Some(fact) => MemberDoc { role: fact.role.of_three(), status: fact.status, ..doc },
+            None => doc,
+        };
+        Ok(docs.into_iter().map(shown).collect())
     }
 
     /// What the leader said of the members within the last moment.
@@ -169,13 +250,16 @@ impl Cluster {
     /// # Errors
     /// `unavailable` while the node is no member.
     pub fn own_nodes(&self) -> Result<Vec<NodeView>> {
-        let picture = self.consensus()?.picture();
-        Ok(self.members()?.iter().map(|doc| node(&picture, doc, None)).collect())
+        let (picture, docs, facts) = self.facts(self.consensus()?.as_ref());
+        Ok(self.nodes(&picture, &docs, &facts))
     }
 
     /// One member as `GET /api/cluster` shows it.
     pub(super) fn node_view(&self, doc: &MemberDoc) -> Result<NodeView> {
-        Ok(node(&self.consensus()?.picture(), doc, None))
+        let (picture, _, facts) = self.facts(self.consensus()?.as_ref());
+        let fact = facts.member(doc.raft_id);
+        let fact = fact.ok_or_else(|| Error::conflict(format!("{:?} was removed meanwhile", doc.id)))?;
+        Ok(node(&picture, doc, fact, self.peers.hearing.silence(doc.raft_id)))
     }
 
     /// The leader's name and URL, where this node knows it.
@@ -192,7 +276,7 @@ impl Cluster {
     pub fn standing(&self) -> (Role, Option<(String, String)>) {
         let Some(consensus) = self.running() else { return (Role::Learner, None) };
         let (state, leader) = consensus.standing();
-        (role(state), leader)
+        (role(state, true), leader)
     }
 
     /// The documents of `_clusternodes`, by id.
@@ -203,10 +287,6 @@ impl Cluster {
         Ok(self.state()?.members())
     }
 
-    fn leader_of<'a>(&self, picture: &Picture, docs: &'a [MemberDoc]) -> Option<&'a MemberDoc> {
-        docs.iter().find(|doc| Some(doc.raft_id) == picture.leader)
-    }
-
     /// This machine's numbers.
     pub async fn machine(&self) -> MachineMetrics {
         let machine = self.machine.clone();
@@ -214,22 +294,22 @@ impl Cluster {
     }
 
     /// The numbers of all members' machines that tell them in time.
-    async fn machines(self: &Arc<Self>, docs: &[MemberDoc]) -> HashMap<u64, MachineMetrics> {
-        let Some(consensus) = self.running() else { return HashMap::new() };
-        let picture = consensus.picture();
+    async fn machines(
+        self: &Arc<Self>,
+        consensus: &Consensus,
+        docs: &[MemberDoc],
+        facts: &Facts,
+    ) -> HashMap<u64, MachineMetrics> {
         let mut asked = tokio::task::JoinSet::new();
         let mut known = HashMap::from([(consensus.id(), self.machine().await)]);
         for doc in docs.iter().filter(|doc| doc.raft_id != consensus.id()) {
+            if facts.member(doc.raft_id).is_none_or(|fact| !fact.active()) {
+                continue;
+            }
             if let Some((told, numbers)) = self.machines.lock().get(&doc.raft_id)
                 && told.elapsed() < FRESH
             {
                 known.insert(doc.raft_id, numbers.clone());
-                continue;
-            }
-            // The leader knows who is silent; the others go by the document.
-            let silent = picture.state == ServerState::Leader
-                && !heard_within(&picture, doc.raft_id, self.options().inactive_after);
-            if silent || doc.status == Status::Inactive {
                 continue;
             }
             let peer = self.peers.get(&Target { url: doc.url.clone(), raft_id: doc.raft_id });
@@ -255,41 +335,28 @@ impl Cluster {
     }
 }
 
-fn node(picture: &Picture, doc: &MemberDoc, metrics: Option<MachineMetrics>) -> NodeView {
-    let voter = doc.voter == Some(true);
-    let role = if Some(doc.raft_id) == picture.leader {
-        Role::Leader
-    } else if !voter {
-        Role::Learner
-    } else if doc.raft_id == picture.id {
-        role(picture.state)
-    } else {
-        Role::Follower
-    };
-    let leads = picture.state == ServerState::Leader;
+/// A member as it is shown; `heard` is the time since it was heard outside of Raft.
+fn node(picture: &Picture, doc: &MemberDoc, fact: &Fact, heard: Option<Duration>) -> NodeView {
+    // One that no majority follows knows no more than the others.
+    let leads = picture.believed == Some(picture.id);
     let matched = if doc.raft_id == picture.id {
         Some(picture.last)
     } else {
         picture.matched.get(&doc.raft_id).copied().flatten()
     };
-    let silence = if doc.raft_id == picture.id {
-        Some(Duration::ZERO)
-    } else {
-        picture.silence.get(&doc.raft_id).copied().flatten()
-    };
     NodeView {
         doc_id: doc.id.clone(),
         id: doc.id.clone(),
         url: doc.url.clone(),
-        status: doc.status,
-        role,
-        voter,
+        status: fact.status,
+        role: fact.role,
+        voter: doc.voter == Some(true),
         description: doc.description.clone(),
         matched_index: matched.filter(|_| leads),
-        lag_entries: lag(picture, doc.raft_id).filter(|_| leads),
+        lag_entries: fact.lag.filter(|_| leads),
         joining: leads.then(|| joining(picture, doc)).flatten(),
-        last_contact_ms: silence.filter(|_| leads).and_then(|s| u64::try_from(s.as_millis()).ok()),
-        metrics,
+        last_contact_ms: fact.silence.or(heard).and_then(|s| u64::try_from(s.as_millis()).ok()),
+        metrics: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::keys::{self, Key};
-use super::types::is_loopback;
+use super::types::{PASSWORD_BYTES, is_loopback};
 use super::values::{FileText, Flags, Values};
 use super::{Config, ConfigError, Loaded, LogFormat, NodeUrl, Secret};
 
@@ -27,7 +27,7 @@ impl Config {
             Some(file) => values.add_file(file)?,
             None => Vec::new(),
         };
-        values.add_env(env);
+        values.add_env(env)?;
         values.add_flags(flags);
         let config = build(&values)?;
         warnings.extend(without_effect(&config));
@@ -84,7 +84,7 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         node_id: parsed(values, keys::NODE_ID)?,
         bootstrap: values.switch(keys::BOOTSTRAP)?.unwrap_or(default.bootstrap),
         peers: peers(values, &advertise_url)?,
-        admin_password: secret(values, keys::ADMIN_PASSWORD)?,
+        admin_password: admin_password(values)?,
         cluster_secret: cluster_secret(values, keys::CLUSTER_SECRET)?,
         cluster_secret_before: cluster_secret_before(values)?,
         allowed_hosts: allowed_hosts(values)?,
@@ -182,6 +182,15 @@ fn secret(values: &Values, key: &Key) -> Result<Option<Secret>, ConfigError> {
         }
         Some(secret) if secret.expose() == Secret::MASK => {
             Err(values.wrong(key, "the secret itself, not the mask that --print-config shows"))
+        }
+        secret => Ok(secret),
+    }
+}
+
+fn admin_password(values: &Values) -> Result<Option<Secret>, ConfigError> {
+    match secret(values, keys::ADMIN_PASSWORD)? {
+        Some(secret) if !PASSWORD_BYTES.contains(&secret.expose().len()) => {
+            Err(values.wrong(keys::ADMIN_PASSWORD, "8 to 1024 bytes: choose another one"))
         }
         secret => Ok(secret),
     }

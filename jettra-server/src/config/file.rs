@@ -71,8 +71,11 @@ fn absolute(path: &Path) -> Result<PathBuf, ConfigError> {
 /// The variables that are ours.
 fn environment() -> Result<BTreeMap<String, String>, ConfigError> {
     let mut env = BTreeMap::new();
-    for name in KEYS.iter().map(|key| key.env).chain([PATH_ENV]) {
-        match std::env::var(name) {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let misspelt = names.filter(|name| Key::of_variable_meant_by(name).is_some());
+    let known = KEYS.iter().map(|key| key.env).chain([PATH_ENV]).map(str::to_owned);
+    for name in known.chain(misspelt) {
+        match std::env::var(&name) {
             Ok(value) => {
                 env.insert(name.to_owned(), value);
             }

@@ -119,6 +119,18 @@ impl Key {
         KEYS.iter().copied().find(|key| key.name.eq_ignore_ascii_case(name))
     }
 
+    /// The key of a secret that `name`, which is no key, is most likely meant to be: but for case and one letter it is its
+    /// name, or that of its variable.
+    pub(super) fn of_secret_meant_by(name: &str) -> Option<&'static Key> {
+        let key = KEYS.iter().copied().find(|key| key.is_secret() && is_nearly(key.name, name));
+        key.or_else(|| Key::of_variable_meant_by(name))
+    }
+
+    /// The same for the name of a variable, which is no key's.
+    pub(super) fn of_variable_meant_by(name: &str) -> Option<&'static Key> {
+        KEYS.iter().copied().find(|key| key.is_secret() && is_nearly(key.env, name))
+    }
+
     /// Whether its value must not show.
     pub(super) fn is_secret(&self) -> bool {
         matches!(self.kind, Kind::Secret)
@@ -134,5 +146,24 @@ impl Kind {
             Kind::Number(range) => format!("a whole number from {} to {}", range.start(), range.end()),
             Kind::List => "a list of strings".to_owned(),
         }
+    }
+}
+
+fn is_nearly(known: &str, name: &str) -> bool {
+    is_within_one_edit(&known.to_ascii_lowercase(), &name.to_ascii_lowercase())
+}
+
+/// Whether one letter put in, left out, replaced or swapped with the next one makes the same of both, or none.
+fn is_within_one_edit(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let (a, b) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[same..], &b[same..]);
+    match (a, b) {
+        ([], []) => true,
+        (a, [_, rest @ ..]) if rest == a => true,
+        ([_, a @ ..], [_, b @ ..]) if a == b => true,
+        ([a, b, rest @ ..], [c, d, others @ ..]) => (a, b) == (d, c) && rest == others,
+        _ => false,
     }
 }

@@ -27,7 +27,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 pub use keys::{KEYS, Key, Kind};
-pub use types::{NodeName, NodeUrl, Secret};
+pub use types::{NodeName, NodeUrl, PASSWORD_BYTES, Secret};
 pub use values::{FileText, Flags, Source};
 
 /// Everything a node is told at its start, checked.
@@ -160,6 +160,18 @@ pub enum ConfigError {
         origin: Source,
         /// What it must be, and what to do.
         expected: String,
+    },
+    /// A name that is not known, and most likely is meant to be a secret's.
+    #[error(
+        "{name:?} ({origin}) is not known and looks like {meant}: without it this node would be open: write it as {meant}, or take it out"
+    )]
+    Misspelt {
+        /// The name that was given.
+        name: String,
+        /// Where.
+        origin: Source,
+        /// What it is most likely meant to be.
+        meant: &'static str,
     },
     /// Something about the surroundings, such as a working directory that is gone.
     #[error("{0}")]

@@ -113,6 +113,49 @@ fn what_is_shown_has_every_key_in_the_tables_order_and_can_be_read_back() {
 }
 
 #[test]
+fn what_is_meant_to_be_a_secret_and_is_not_known_stops_the_start() {
+    for (name, meant) in [
+        ("adminPassword", "AdminPassword"),
+        ("AdminPasword", "AdminPassword"),
+        ("AdminPassword ", "AdminPassword"),
+        ("admin_password", "AdminPassword"),
+        ("AdminPasswrod", "AdminPassword"),
+        ("clustersecret", "ClusterSecret"),
+        ("ClusterSecert", "ClusterSecret"),
+        ("ClusterSecretBefor", "ClusterSecretBefore"),
+        ("JETTRA_ADMIN_PASSWORD", "AdminPassword"),
+    ] {
+        let refused = refusal(&format!(r#"{{"{name}": "correct horse battery"}}"#));
+        assert!(
+            refused.contains(&format!("{name:?}")) && refused.contains(&format!("write it as {meant},")),
+            "{refused}"
+        );
+        assert!(!refused.contains("horse"), "{refused}");
+    }
+    for (name, meant) in [
+        ("JETTRA_ADMIN_PASWORD", "JETTRA_ADMIN_PASSWORD"),
+        ("jettra_admin_password", "JETTRA_ADMIN_PASSWORD"),
+        ("JETTRA_CLUSTER_SECRETS", "JETTRA_CLUSTER_SECRET"),
+    ] {
+        let resolved = Config::resolve(None, &env(&[(name, "correct horse battery")]), &Flags::default());
+        let refused = resolved.unwrap_err().to_string();
+        assert!(refused.contains(&format!("write it as {meant},")), "{refused}");
+        assert!(Config::resolve(None, &env(&[(name, "")]), &Flags::default()).is_ok());
+    }
+    for other in ["Password", "AdminPasswordHash", "ClusterID", "Secret", "admin"] {
+        assert_eq!(from_file(&format!(r#"{{"{other}": "x"}}"#)).unwrap().warnings.len(), 1, "{other}");
+    }
+    assert!(
+        Config::resolve(
+            None,
+            &env(&[("JETTRA_PASSWORD", "the shell's"), ("ADMIN_PASSWORD", "another program's")]),
+            &Flags::default()
+        )
+        .is_ok()
+    );
+}
+
+#[test]
 fn secrets_show_nowhere() {
     let text = r#"{"AdminPassword": "open sesame", "ClusterSecret": "a long and random one"}"#;
     let loaded = from_file(text).unwrap();
@@ -123,6 +166,8 @@ fn secrets_show_nowhere() {
     }
     assert!(!refusal(r#"{"AdminPassword": 4711}"#).contains("4711"));
     assert!(refusal(r#"{"AdminPassword": "********"}"#).contains("not the mask"));
+    assert!(refusal(r#"{"AdminPassword": "seven.."}"#).contains("8 to 1024 bytes"));
+    assert!(from_file(r#"{"AdminPassword": "password"}"#).is_ok());
     assert!(refusal(r#"{"ClusterSecret": ""}"#).contains("leave the key out"));
     for key in ["ClusterSecret", "ClusterSecretBefore"] {
         let short = refusal(&format!(r#"{{"ClusterSecret": "long enough, this one", "{key}": "fifteen bytes.."}}"#));

@@ -6,6 +6,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
+/// How many bytes a user's password has: a shorter one is guessed, a longer one only costs time.
+pub const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
+
 /// A node's `NodeID`: a name of `[A-Za-z0-9_.-]{1,120}` that does not start with a dot.
 ///
 /// It is not the node's number in Raft, which comes from its registration and is never reused.

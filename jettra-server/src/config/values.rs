@@ -20,6 +20,8 @@ pub enum Source {
     File(PathBuf),
     /// An environment variable.
     Env(&'static str),
+    /// The environment, under a name that is no key's.
+    Environment,
     /// A flag, without the dashes.
     Flag(&'static str),
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Source {
             Source::Default => f.write_str("by default"),
             Source::File(path) => write!(f, "in {}", path.display()),
             Source::Env(name) => write!(f, "from {name}"),
+            Source::Environment => f.write_str("in the environment"),
             Source::Flag(name) => write!(f, "from --{name}"),
         }
     }
@@ -77,19 +80,35 @@ impl Values {
                 Some(key) => {
                     self.0.insert(key.name, (value, Source::File(file.path.clone())));
                 }
-                None => warnings.push(unknown_key(&name, &file.path)),
+                None => {
+                    if let Some(key) = Key::of_secret_meant_by(&name) {
+                        return Err(ConfigError::Misspelt {
+                            name,
+                            origin: Source::File(file.path.clone()),
+                            meant: key.name,
+                        });
+                    }
+                    warnings.push(unknown_key(&name, &file.path));
+                }
             }
         }
         Ok(warnings)
     }
 
     /// Adds what the environment says. A variable that is empty counts as not set.
-    pub(super) fn add_env(&mut self, env: &BTreeMap<String, String>) {
+    pub(super) fn add_env(&mut self, env: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+        let given = env.iter().filter(|(_, text)| !text.is_empty()).map(|(name, _)| name);
+        for name in given.filter(|name| KEYS.iter().all(|key| key.env != *name)) {
+            if let Some(key) = Key::of_variable_meant_by(name) {
+                return Err(ConfigError::Misspelt { name: name.clone(), origin: Source::Environment, meant: key.env });
+            }
+        }
         for key in KEYS {
             if let Some(text) = env.get(key.env).filter(|text| !text.is_empty()) {
                 self.0.insert(key.name, (from_text(key, text), Source::Env(key.env)));
             }
         }
+        Ok(())
     }
 
     /// Adds what the command line says.

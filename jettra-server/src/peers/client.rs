@@ -151,6 +151,7 @@ impl Peer {
         if is_sealed {
             let opened = session.key.open_answer(status, sequence, answer);
             answer = opened.ok_or_else(|| self.no_answer("an answer whose seal is broken".to_owned()))?;
+            self.peers.hearing.note(self.target.raft_id);
         }
         if status == 200 {
             return if is_sealed { Ok(answer) } else { Err(self.no_answer("an answer without seal".to_owned())) };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::client::Peer;
+use super::hearing::Hearing;
 use super::secret::Secrets;
 
 /// Who is called.
@@ -36,6 +37,8 @@ pub struct Peers {
     table: Mutex<HashMap<Target, Arc<Peer>>>,
     /// Where members are, by Raft id.
     addresses: RwLock<HashMap<u64, Address>>,
+    /// When each was last heard.
+    pub hearing: Hearing,
 }
 
 /// Where a member is.
@@ -72,6 +75,7 @@ impl Peers {
             removed: Mutex::default(),
             table: Mutex::default(),
             addresses: RwLock::default(),
+            hearing: Hearing::default(),
         })
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::{ChangeMembers, ReadPolicy, ServerState, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
@@ -32,6 +32,8 @@ use crate::state::{Outcome, State};
 
 /// How long a round of read confirmation may take.
 const READ_ROUND: Duration = Duration::from_secs(2);
+/// A leader is believed in for so long at least: a busy machine is silent for longer than an election time-out at times.
+const BELIEF: Duration = Duration::from_secs(1);
 
 /// Raft's timings and bounds.
 #[derive(Debug, Clone)]
@@ -73,8 +75,12 @@ pub struct Picture {
     pub state: ServerState,
     /// The current term.
     pub term: u64,
-    /// The leader's Raft id, where known.
+    /// The leader's Raft id, where known. Raft remembers it for as long as nobody else is elected.
     pub leader: Option<u64>,
+    /// The same, as long as there is reason to believe in it: see [`Consensus::belief`].
+    pub believed: Option<u64>,
+    /// On the leader: the time since a majority last followed it.
+    pub quorum_silence: Option<Duration>,
     /// Index of the last log entry.
     pub last: u64,
     /// Index of the last entry known to be committed.
@@ -307,6 +313,19 @@ impl Consensus {
         matches!(tokio::time::timeout(limit, applied.wait_for(|at| *at >= index)).await, Ok(Ok(_)))
     }
 
+    /// For how long a leader that is not heard is believed to lead, and one that no majority follows believes it of
+    /// itself: two election time-outs, and a second at least.
+    pub fn belief(&self) -> Duration {
+        BELIEF.max(self.election_max * 2)
+    }
+
+    /// Whether there is reason to believe that `leader` leads. Raft has no end of its own to it: a follower without a
+    /// majority for an election remembers whom it heard last, and a leader without one goes on asking.
+    fn is_believed(&self, leader: u64, quorum_silence: Option<Duration>) -> bool {
+        let silence = if leader == self.id { quorum_silence } else { self.contact.silence_of(leader) };
+        silence.is_some_and(|silence| silence < self.belief())
+    }
+
     /// Why Raft has stopped: what failed below it where something has, since openraft's own words are for its makers.
     fn fault(&self, e: &impl std::fmt::Display) -> Fault {
         self.log.fault().or_else(|| self.store.fault()).unwrap_or_else(|| {
@@ -318,6 +337,8 @@ impl Consensus {
     /// Raft's numbers now.
     pub fn picture(&self) -> Picture {
         let m = self.raft.metrics().borrow_watched().clone();
+        let quorum_silence =
+            quorum_silence(self.id, m.state, &m.membership_config, m.last_quorum_acked.map(|at| at.elapsed()));
         let matched = m.replication.unwrap_or_default();
         let heard = m.heartbeat.unwrap_or_default();
         Picture {
@@ -325,6 +346,8 @@ impl Consensus {
             state: m.state,
             term: m.current_term,
             leader: m.current_leader,
+            believed: m.current_leader.filter(|leader| self.is_believed(*leader, quorum_silence)),
+            quorum_silence,
             last: m.last_log_index.unwrap_or(0),
             committed: m.cluster_committed.map_or(0, |id| id.index),
             applied: m.last_applied.map_or(0, |id| id.index),
@@ -336,11 +359,19 @@ impl Consensus {
         }
     }
 
-    /// This node's part, and the leader where known: cheap enough for every request.
+    /// This node's part, and the leader where there is reason to believe in one: cheap enough for every request.
+    /// A leader that no majority follows counts as a follower.
     pub fn standing(&self) -> (ServerState, Option<(String, String)>) {
         let m = self.raft.server_metrics().borrow_watched().clone();
-        let leader = m.current_leader.and_then(|id| m.membership_config.get_node(&id).cloned());
-        (m.state, leader.map(|l| (l.name, l.url)))
+        let acked = match m.state {
+            ServerState::Leader => self.raft.data_metrics().borrow_watched().last_quorum_acked.map(|at| at.elapsed()),
+            _ => None,
+        };
+        let quorum_silence = quorum_silence(self.id, m.state, &m.membership_config, acked);
+        let leader = m.current_leader.filter(|leader| self.is_believed(*leader, quorum_silence));
+        let state = if m.state == ServerState::Leader && leader.is_none() { ServerState::Follower } else { m.state };
+        let leader = leader.and_then(|id| m.membership_config.get_node(&id).cloned());
+        (state, leader.map(|l| (l.name, l.url)))
     }
 
     /// Waits for any change of Raft's numbers, at most for `limit`.
@@ -373,9 +404,9 @@ impl Consensus {
             written
         });
         let Ok(written) = tokio::time::timeout(limit, write).await else {
-            return Err(unknown_outcome("no majority confirmed it in time"));
+            return Err(Error::in_doubt("no majority confirmed it in time"));
         };
-        match written.map_err(|e| unknown_outcome(&e.to_string()))? {
+        match written.map_err(|e| Error::in_doubt(&e.to_string()))? {
             Ok(done) => {
                 let outcome = done.data.0.ok_or_else(|| Error::internal("a command was applied without an outcome"))?;
                 Ok(Ok(Committed { index: done.log_id.index, outcome }))
@@ -398,9 +429,11 @@ impl Consensus {
         match asked.map_err(|_| Error::no_leader("no majority confirmed the leader in time"))? {
             Ok(linearizer) => Ok(Ok(linearizer.read_log_id().index())),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(f))) => Ok(Err(f.into())),
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(e))) => {
-                Err(Error::no_leader(format!("no majority confirmed the leader: {e}")))
-            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(e))) => Err(Error::no_leader(format!(
+                "no majority confirmed the leader: {} of {} voters did: see GET /api/cluster, and try again",
+                e.got.len(),
+                self.picture().voters().len()
+            ))),
             Err(RaftError::Fatal(e)) => Err(halted(&self.fault(&e))),
         }
     }
@@ -442,6 +475,23 @@ impl Consensus {
     pub fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
         self.raft.runtime_config().elect(!paused && !self.is_quiet());
+    }
+
+    /// Stands for election although it is paused, where nobody else can be elected: acknowledged writes may be in its
+    /// log alone of those that are left.
+    pub async fn stand_if_only_choice(&self) {
+        let is_leaderless = self.contact.silence().is_none_or(|silence| silence > self.election_max);
+        if !self.paused.load(Ordering::Relaxed)
+            || self.is_quiet()
+            || !is_leaderless
+            || !self.contact.is_only_choice(2 * self.election_max)
+        {
+            return;
+        }
+        tracing::warn!("this node is paused, and only it can be elected: it takes over for a moment");
+        if let Err(e) = self.raft.trigger().elect(true).await {
+            tracing::warn!(error = %e, "no election was begun");
+        }
     }
 
     /// Makes a learner a voter. Idempotent.
@@ -489,12 +539,12 @@ impl Consensus {
         + 'static,
     ) -> Result<()> {
         let changed = tokio::time::timeout(limit, tokio::spawn(change)).await;
-        let changed = changed.map_err(|_| unknown_outcome("no majority confirmed the change of membership in time"))?;
-        match changed.map_err(|e| unknown_outcome(&e.to_string()))? {
+        let changed = changed.map_err(|_| Error::in_doubt("no majority confirmed the change of membership in time"))?;
+        match changed.map_err(|e| Error::in_doubt(&e.to_string()))? {
             Ok(_) => Ok(()),
             Err(e) => {
-                let lost = self.not_leader(e)?;
-                Err(Error::no_leader(format!("leadership was lost during the change of membership: {lost:?}")))
+                self.not_leader(e)?;
+                Err(Error::no_leader("leadership was lost during the change of membership: try again"))
             }
         }
     }
@@ -504,10 +554,19 @@ impl Consensus {
         match e {
             RaftError::APIError(ClientWriteError::ForwardToLeader(f)) => Ok(f.into()),
             RaftError::APIError(ClientWriteError::ChangeMembershipError(e)) => {
-                Err(Error::conflict(format!("the membership cannot change now: {e}")))
+                tracing::info!(error = %e, "raft refused a change of membership");
+                let why = match e {
+                    ChangeMembershipError::InProgress(_) => "another change of it is under way",
+                    ChangeMembershipError::EmptyMembership(_) => "nobody would be left who votes",
+                    ChangeMembershipError::LearnerNotFound(_) => "the node is no member",
+                    _ => "the leader has only just been elected, or others change it too",
+                };
+                Err(Error::conflict(format!(
+                    "the membership cannot change now: {why}: see GET /api/cluster, and try again"
+                )))
             }
-            RaftError::APIError(e) => Err(unknown_outcome(&e.to_string())),
-            RaftError::Fatal(e) => Err(unknown_outcome(&format!("the leader has stopped: {}", self.fault(&e)))),
+            RaftError::APIError(e) => Err(Error::in_doubt(&e.to_string())),
+            RaftError::Fatal(e) => Err(Error::in_doubt(&format!("the leader has stopped: {}", self.fault(&e)))),
         }
     }
 
@@ -581,16 +640,23 @@ impl Consensus {
     }
 }
 
+/// The time since a majority last followed this node, where it leads. Alone it follows itself.
+fn quorum_silence(
+    id: u64,
+    state: ServerState,
+    membership: &StoredMembership,
+    acked: Option<Duration>,
+) -> Option<Duration> {
+    if state != ServerState::Leader {
+        return None;
+    }
+    if membership.voter_ids().all(|voter| voter == id) { Some(Duration::ZERO) } else { acked }
+}
+
 impl From<ForwardToLeader<TypeConfig>> for NotLeader {
     fn from(f: ForwardToLeader<TypeConfig>) -> Self {
         NotLeader { leader: f.leader_id.zip(f.leader_node) }
     }
-}
-
-fn unknown_outcome(why: &str) -> Error {
-    Error::timeout(format!(
-        "the write may or may not have happened ({why}): read before you repeat it, or repeat it with the same Idempotency-Key"
-    ))
 }
 
 fn halted(why: &Fault) -> Error {

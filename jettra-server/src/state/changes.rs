@@ -4,9 +4,10 @@
 //! what one that kept up has seen: a collection that was renamed or dropped since still has the name it had. For the
 //! same reason renames and drops are changes themselves.
 //!
-//! `collection u64 | operation u8 | database | collection's name | rest`; a name is `length u8 | bytes`; the rest is
-//! the document's id, of a renamed collection its two new names, of a dropped one nothing. The operations 1 and 2 are
-//! records without names, of stores made before there were watches: those cannot be told, and count as not kept.
+//! `collection u64 | operation u8 | database | collection's name | rest`; a name is `length u8 | bytes`, or
+//! `255 | length u16 | bytes` where it has 255 bytes or more; the rest is the document's id, of a renamed collection its
+//! two new names, of a dropped one nothing. The operations 1 and 2 are records without names, of stores made before there
+//! were watches: those cannot be told, and count as not kept.
 
 use std::ops::Bound;
 
@@ -164,10 +165,19 @@ impl Stage<'_> {
     }
 }
 
+/// Stands for the length of a name whose length does not fit into a byte.
+const LONG: u8 = u8::MAX;
+
 fn encode(collection: u64, db: &str, col: &str, change: &Change) -> Bytes {
-    // Names have 120 bytes at most.
     let name = |out: &mut Vec<u8>, name: &str| {
-        out.push(name.len() as u8);
+        match u8::try_from(name.len()) {
+            Ok(length) if length < LONG => out.push(length),
+            _ => {
+                out.push(LONG);
+                // Names have 360 bytes at most.
+                out.extend_from_slice(&(name.len() as u16).to_be_bytes());
+            }
+        }
         out.extend_from_slice(name.as_bytes());
     };
     let mut out = Vec::with_capacity(48);
@@ -196,8 +206,11 @@ fn decode(position: Position, value: &[u8]) -> Option<(u64, Changed)> {
     let (collection, rest) = value.split_at_checked(8)?;
     let (operation, mut rest) = rest.split_first()?;
     let mut name = || {
-        let (length, after) = rest.split_first()?;
-        let (name, after) = after.split_at_checked(usize::from(*length))?;
+        let (length, after) = match rest.split_first()? {
+            (&LONG, after) => after.split_first_chunk().map(|(length, after)| (u16::from_be_bytes(*length), after))?,
+            (length, after) => (u16::from(*length), after),
+        };
+        let (name, after) = after.split_at_checked(usize::from(length))?;
         rest = after;
         Some(std::str::from_utf8(name).ok()?.to_owned())
     };

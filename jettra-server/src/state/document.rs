@@ -56,29 +56,44 @@ impl Document {
         &self.json
     }
 
-    /// Under its own `_id` if that is a string of 1 to 512 bytes, else under its `id` if that is one, else under
-    /// `fresh()`.
-    pub fn with_own_id(self, fresh: impl FnOnce() -> DocumentId) -> IdentifiedDocument {
-        let usable = |value: &Option<Range<usize>>| {
-            self.text(value).filter(|id| DocumentId::is_usable(id)).and_then(|id| DocumentId::parse(&id).ok())
-        };
-        if let Some(id) = usable(&self.id_value) {
-            return IdentifiedDocument { id, json: self.json };
+    /// Under its own `_id`, else under its `id` if that is a string of 1 to 512 bytes, else under `fresh()`.
+    ///
+    /// # Errors
+    /// `bad_request` for an `_id` that can be none: absent, null and `""` ask for another one.
+    pub fn with_own_id(self, fresh: impl FnOnce() -> DocumentId) -> Result<IdentifiedDocument> {
+        if let Some(id) = self.own_id()? {
+            return Ok(IdentifiedDocument { id, json: self.json });
         }
-        let id = usable(&self.plain_id_value).unwrap_or_else(fresh);
-        self.stored_as(id)
+        let plain = self.text(&self.plain_id_value).and_then(|id| DocumentId::parse(&id).ok());
+        let id = plain.unwrap_or_else(fresh);
+        Ok(self.stored_as(id))
     }
 
-    /// Under `id`; `bad_request` where its `_id` is another string.
+    /// Under `id`; `bad_request` where its `_id` is another one.
     pub fn with_id(self, id: DocumentId) -> Result<IdentifiedDocument> {
-        match self.text(&self.id_value) {
-            Some(own) if own == id.as_str() => Ok(IdentifiedDocument { id, json: self.json }),
+        match self.own_id()? {
+            Some(own) if own == id => Ok(IdentifiedDocument { id, json: self.json }),
             Some(own) => Err(Error::bad_request(format!(
                 "the document's _id is {} and the request says {}; leave one of them out",
-                shown(&own),
+                shown(own.as_str()),
                 shown(id.as_str())
             ))),
             None => Ok(self.stored_as(id)),
+        }
+    }
+
+    /// What its `_id` says, if anything.
+    fn own_id(&self) -> Result<Option<DocumentId>> {
+        let Some(place) = &self.id_value else { return Ok(None) };
+        let value = &self.json[place.clone()];
+        match unquote(value) {
+            Some(text) if text.is_empty() => Ok(None),
+            Some(text) => DocumentId::parse(&text).map(Some),
+            None if value == b"null" => Ok(None),
+            None => Err(Error::bad_request(format!(
+                "the document's _id is {}, and an id is a string: write it as one, or leave it out for a fresh one",
+                shown(&String::from_utf8_lossy(value))
+            ))),
         }
     }
 
@@ -86,7 +101,7 @@ impl Document {
         unquote(&self.json[value.clone()?])
     }
 
-    /// Puts `id` in the place of an `_id` that cannot be one, or in front.
+    /// Puts `id` in the place of an empty `_id`, or in front.
     fn stored_as(self, id: DocumentId) -> IdentifiedDocument {
         let mut json = Vec::with_capacity(self.json.len() + id.as_str().len() + 16);
         match &self.id_value {
@@ -140,7 +155,7 @@ mod tests {
     }
 
     fn posted(text: &str) -> (String, String) {
-        let stored = parse(text).with_own_id(|| DocumentId::parse("fresh").unwrap());
+        let stored = parse(text).with_own_id(|| DocumentId::parse("fresh").unwrap()).unwrap();
         (stored.id.to_string(), String::from_utf8(stored.json.to_vec()).unwrap())
     }
 
@@ -154,21 +169,33 @@ mod tests {
         for (text, id, want) in [
             (r#"{"a":1,"_id":"x"}"#, "x", r#"{"a":1,"_id":"x"}"#),
             (r#"{"a":1,"\u005fid":"\u0078"}"#, "x", r#"{"a":1,"\u005fid":"\u0078"}"#),
-            (r#"{"a":1,"_id":7,"id":"y"}"#, "y", r#"{"a":1,"_id":"y","id":"y"}"#),
+            (r#"{"a":1,"_id":null,"id":"y"}"#, "y", r#"{"a":1,"_id":"y","id":"y"}"#),
+            (r#"{"_id":"","id":7}"#, "fresh", r#"{"_id":"fresh","id":7}"#),
             (r#"{"a":1,"id":"y\""}"#, "y\"", r#"{"_id":"y\"","a":1,"id":"y\""}"#),
             (r#"{"a":1,"_id":"","id":null}"#, "fresh", r#"{"a":1,"_id":"fresh","id":null}"#),
             (" { } ", "fresh", r#"{"_id":"fresh"}"#),
         ] {
             assert_eq!(posted(text), (id.to_owned(), want.to_owned()), "{text}");
         }
-        let long = "x".repeat(513);
-        assert_eq!(posted(&format!(r#"{{"_id":"{long}"}}"#)).1, r#"{"_id":"fresh"}"#);
+    }
+
+    #[test]
+    fn an_id_that_can_be_none_is_refused_and_never_changed() {
+        let id = || DocumentId::parse("x").unwrap();
+        let long = format!("\"{}\"", "x".repeat(513));
+        for value in ["7", "7.0", "true", "[]", r#"{"$oid":"507f1f77bcf86cd799439011"}"#, &long] {
+            let document = || parse(&format!(r#"{{"_id":{value},"id":"y"}}"#));
+            let posted = document().with_own_id(id).unwrap_err();
+            assert!(posted.message().contains("id"), "{posted}");
+            assert_eq!(posted.code(), jettra_client::wire::ErrorCode::BadRequest);
+            document().with_id(id()).unwrap_err();
+        }
     }
 
     #[test]
     fn a_put_document_takes_the_id_of_the_request() {
         assert_eq!(put(r#"{"a":1}"#, "x").unwrap(), r#"{"_id":"x","a":1}"#);
-        assert_eq!(put(r#"{"a":1,"_id":{"b":2}}"#, "x").unwrap(), r#"{"a":1,"_id":"x"}"#);
+        assert_eq!(put(r#"{"a":1,"_id":null}"#, "x").unwrap(), r#"{"a":1,"_id":"x"}"#);
         assert_eq!(put(r#"{"a":1,"_id":"x"}"#, "x").unwrap(), r#"{"a":1,"_id":"x"}"#);
         assert!(put(r#"{"_id":"y"}"#, "x").unwrap_err().message().contains("\"y\""));
     }

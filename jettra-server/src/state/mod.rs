@@ -87,5 +87,6 @@ pub use scrub::{SCRUB_STEP, Scrubbed};
 pub use settings::Settings;
 pub use snapshot::{Export, Importer};
 pub use stats::Stats;
+pub use system::CLUSTERNODES_NAME as CLUSTERNODES;
 pub use verify::Verified;
 pub use view::{ClusterIdentity, MemberDoc, User};

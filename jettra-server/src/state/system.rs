@@ -42,8 +42,11 @@ pub(super) const ALL: [u64; 11] = [
     EVENTS,
 ];
 
+/// The name of the one that holds the members.
+pub const CLUSTERNODES_NAME: &str = "_clusternodes";
+
 /// Those that administrators can read, by name.
-pub(super) const VISIBLE: [(&str, u64); 1] = [("_clusternodes", CLUSTERNODES)];
+pub(super) const VISIBLE: [(&str, u64); 1] = [(CLUSTERNODES_NAME, CLUSTERNODES)];
 
 /// Whether it is one of the system's.
 pub(super) fn is_system(collection: u64) -> bool {
@@ -53,7 +56,7 @@ pub(super) fn is_system(collection: u64) -> bool {
 /// The name of one of the system's collections, for people.
 pub(super) fn name_of(collection: u64) -> &'static str {
     match collection {
-        CLUSTERNODES => "_clusternodes",
+        CLUSTERNODES => CLUSTERNODES_NAME,
         CATALOG => "_catalog",
         USERS => "_users",
         SETTINGS => "_settings",

@@ -42,9 +42,9 @@ mod watch;
 
 pub use command::{Argument, Command};
 use command::{checked_name, exactly, flags};
+use jettra_client::nearest;
 
 use crate::history::begins_like_login;
-use crate::nearest::nearest;
 use crate::text;
 
 /// Every command, as `help` lists them.

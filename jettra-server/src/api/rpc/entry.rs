@@ -172,6 +172,7 @@ async fn answer_call(
 
 /// A session ends with its member.
 fn end_if_removed(app: &App, from: u64) -> Result<()> {
+    app.cluster.peers.hearing.note(from);
     let Some(consensus) = app.cluster.running() else { return Ok(()) };
     match incoming::removed(&consensus, from) {
         Some(index) => {

@@ -1,11 +1,12 @@
 //! What a [`Sight`] comes to. It knows no clock and no network, so a table can test it.
 
-use jettra_client::wire::ClusterEvent;
+use jettra_client::wire::{ClusterEvent, Quorum};
 use serde_json::Value;
 
+use super::guesses::guesses;
 use super::memory::Found;
 use crate::cluster::digests;
-use crate::cluster::plan::{CAUGHT_UP, Quorum};
+use crate::cluster::plan::CAUGHT_UP;
 use crate::cluster::report::Report;
 
 /// Clocks may differ by so many milliseconds.
@@ -98,6 +99,7 @@ pub(in crate::cluster) fn diagnose(sight: &Sight) -> Vec<Found> {
     clocks(sight, &mut found);
     versions(sight, &mut found);
     paused(sight, &mut found);
+    guesses(sight, &mut found);
     found
 }
 

@@ -3,9 +3,11 @@
 //!
 //! - `mod`: gathers a [`Sight`]: here, or at the leader, who sees more
 //! - `diagnose`: computes the findings: a pure function
+//! - `guesses`: the finding of wrong passwords
 //! - `memory`: since when each of them is so
 
 mod diagnose;
+mod guesses;
 mod memory;
 
 pub(super) use memory::Memory;
@@ -19,7 +21,7 @@ use serde_json::json;
 
 use self::diagnose::{Patient, Sight, Standing, diagnose};
 use super::digests::concerns;
-use super::facts::Facts;
+use super::facts::Fact;
 use super::journal::open_alarms;
 use super::{Cluster, Stop};
 use crate::clock::now_ms;
@@ -29,8 +31,6 @@ use crate::raft::{Consensus, Envelope, ServerState};
 
 /// Between two looks of its own, so that it knows since when something is so.
 const EVERY: Duration = Duration::from_secs(5);
-/// A leader that has not been heard for so long, or for three election time-outs, leads nobody.
-const BELIEF: Duration = Duration::from_secs(2);
 /// How long the leader has to answer.
 const ASK: Duration = Duration::from_secs(2);
 
@@ -39,7 +39,7 @@ impl Cluster {
     pub async fn doctor(self: &Arc<Self>) -> Diagnosis {
         if let Some(consensus) = self.running() {
             let picture = consensus.picture();
-            let leader = picture.leader.filter(|id| *id != consensus.id() && self.consensus().is_ok());
+            let leader = picture.believed.filter(|id| *id != consensus.id() && self.consensus().is_ok());
             if let Some((id, member)) = leader.and_then(|id| Some((id, picture.member(id)?))) {
                 let peer = self.peers.get(&Target { url: member.url.clone(), raft_id: id });
                 let (cluster, from) = (consensus.cluster().to_owned(), consensus.id());
@@ -89,37 +89,23 @@ impl Cluster {
         if !self.options().distributed {
             sight.standing = Standing::Alone;
         }
-        let (picture, docs) = (consensus.picture(), consensus.state().members());
-        sight.leads = picture.state == ServerState::Leader;
-        sight.leader = picture.leader.and_then(|id| Some(picture.member(id)?.name.clone()));
-        // A follower that finds no majority for an election goes on believing in the leader that it heard last.
-        let silence = consensus.contact().silence();
-        if !sight.leads && silence.is_none_or(|silence| silence > BELIEF.max(consensus.election_max() * 3)) {
-            sight.leader = None;
-        }
+        let (picture, docs, facts) = self.facts(&consensus);
+        sight.leads = picture.believed == Some(picture.id);
+        sight.leader = facts.leader().map(|leader| leader.id.clone());
         if sight.leader.is_none() {
+            let silence = picture.quorum_silence.or(consensus.contact().silence());
             sight.leaderless_since = silence.map(|silence| now_ms.saturating_sub(millis(silence)));
         }
         let reports = self.reports(&consensus, &docs).await;
         let events = self.recent_events(&consensus).await;
         let joined = joined(&events);
-        let facts = Facts::of(&picture, &docs, self.options().inactive_after);
         for doc in docs {
             let told = reports.get(&doc.raft_id);
             let fact = facts.member(doc.raft_id);
-            let me = doc.raft_id == consensus.id();
-            // Without leading, a node knows who answers it; the leader knows who follows it.
-            let (heard, silent_since) = if me {
-                (true, None)
-            } else if sight.leads {
-                let silence = fact.and_then(|f| f.silence);
-                let heard = silence.map_or(doc.status, |s| {
-                    if s < self.options().inactive_after { doc.status } else { Status::Inactive }
-                });
-                (heard != Status::Inactive, silence.map(|s| now_ms.saturating_sub(millis(s))))
-            } else {
-                (told.is_some_and(|t| t.report.is_some()), told.and_then(|t| t.silent_since))
-            };
+            let heard = fact.is_some_and(Fact::active);
+            let silence = fact.and_then(|fact| fact.silence).or(self.peers.hearing.silence(doc.raft_id));
+            let silent_since = silence.map(|silence| now_ms.saturating_sub(millis(silence)));
+            let silent_since = silent_since.or(told.and_then(|told| told.silent_since));
             sight.members.push(Patient {
                 voter: fact.is_some_and(|f| f.voter),
                 is_member: doc.voter.is_some(),

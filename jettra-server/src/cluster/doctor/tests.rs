@@ -21,6 +21,7 @@ fn patient(n: u64) -> Patient {
         applied: 5_000,
         uptime_ms: 60_000,
         digest_index: Some(4_000),
+        wrong_passwords: 0,
         data_dir: format!("/data/node{n}"),
     };
     Patient {
@@ -209,6 +210,14 @@ fn each_thing_that_is_wrong_is_found_and_told_with_the_next_step() {
             "a removed node",
             |s| s.standing = Standing::Removed { index: 77, data_dir: "/data/node1".to_owned() },
             &[("was removed from the cluster, at index 77", "mv /data/node1 /data/node1.removed")],
+        ),
+        (
+            "many wrong passwords",
+            |s| {
+                s.members[0].report.as_mut().unwrap().wrong_passwords = 29;
+                s.members[1].report.as_mut().unwrap().wrong_passwords = 450;
+            },
+            &[("450 wrong passwords were sent to node2", "node2's log")],
         ),
         ("a node that starts", |s| s.standing = Standing::Starts, &[("is opening its stores", "/readyz")]),
     ];

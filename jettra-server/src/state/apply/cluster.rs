@@ -22,6 +22,7 @@ pub(super) fn initialize(
     cluster_id: &str,
     token_key: &[u8],
     settings: &Settings,
+    feature_level: u64,
 ) -> Result<Answer, Stop> {
     if let Some(cluster) = &stage.core.cluster {
         if cluster.cluster_id == cluster_id {
@@ -40,6 +41,7 @@ pub(super) fn initialize(
     stage.core.cluster = Some(Arc::new(identity));
     journal::created(stage, cluster_id)?;
     write_settings(stage, settings)?;
+    set_feature_level(stage, feature_level)?;
     Ok(Answer::Done { changed: true })
 }
 
@@ -48,17 +50,24 @@ pub(super) fn change_settings(stage: &mut Stage<'_>, changes: &Map<String, Value
     set_settings(stage, &settings)
 }
 
-/// A version that does not support the level halts: it must not serve what it may not understand.
 pub(super) fn raise_feature_level(stage: &mut Stage<'_>, level: u64) -> Result<Answer, Stop> {
+    let changed = set_feature_level(stage, level)?;
+    if changed {
+        journal::upgraded(stage, level)?;
+    }
+    Ok(Answer::Done { changed })
+}
+
+/// A version that does not support the level halts: it must not serve what it may not understand.
+fn set_feature_level(stage: &mut Stage<'_>, level: u64) -> Result<bool, Stop> {
     feature::check(level, "the cluster").map_err(|what| Halt::Level { what })?;
     if level <= stage.core.feature_level {
-        return Ok(Answer::Done { changed: false });
+        return Ok(false);
     }
     let doc = FeatureDoc { id: FEATURE_DOC.to_owned(), level };
     stage.save(system::SETTINGS, FEATURE_DOC, json(&doc)?)?;
     stage.core.feature_level = level;
-    journal::upgraded(stage, level)?;
-    Ok(Answer::Done { changed: true })
+    Ok(true)
 }
 
 fn set_settings(stage: &mut Stage<'_>, settings: &Settings) -> Result<Answer, Stop> {

@@ -67,8 +67,8 @@ fn run(stage: &mut Stage<'_>, op: &Op) -> Result<Outcome, Halt> {
         Op::CreateCollection { db, name } => catalog::create_collection(stage, db, name),
         Op::DeleteCollection { db, name } => catalog::delete_collection(stage, db, name),
         Op::RenameCollection { db, from, to } => catalog::rename_collection(stage, db, from, to),
-        Op::ClusterInit { cluster_id, token_key, settings } => {
-            cluster::initialize(stage, cluster_id, token_key, settings)
+        Op::ClusterInit { cluster_id, token_key, settings, feature_level } => {
+            cluster::initialize(stage, cluster_id, token_key, settings, *feature_level)
         }
         Op::SetSettings(changes) => cluster::change_settings(stage, changes),
         Op::RaiseFeatureLevel { level } => cluster::raise_feature_level(stage, *level),

@@ -77,6 +77,7 @@ fn op(record: &Record<'_>) -> Result<Op> {
                 .decode(record.text("token_key")?.as_bytes())
                 .map_err(|_| CommandError("its token_key is not base64".to_owned()))?,
             settings: record.value("settings")?,
+            feature_level: record.optional_number("feature_level")?.unwrap_or(1),
         },
         "cluster_register" => Op::ClusterRegister {
             id: record.node("id")?,
@@ -198,6 +199,10 @@ impl<'a> Record<'a> {
 
     fn number(&self, name: &str) -> Result<u64> {
         parse_u64(self.get(name)?).ok_or_else(|| CommandError(format!("its field {name:?} is no number")))
+    }
+
+    fn optional_number(&self, name: &str) -> Result<Option<u64>> {
+        self.find(name).map(|_| self.number(name)).transpose()
     }
 
     fn value<T: DeserializeOwned>(&self, name: &str) -> Result<T> {

@@ -142,10 +142,14 @@ fn op_fields(op: &Op, object: &mut Object<'_>) {
             object.text("from", from.as_str());
             object.text("to", to.as_str());
         }
-        Op::ClusterInit { cluster_id, token_key, settings } => {
+        Op::ClusterInit { cluster_id, token_key, settings, feature_level } => {
             object.text("cluster_id", cluster_id);
             object.text("token_key", &BASE64.encode(token_key));
             object.value("settings", settings);
+            // The first version knew one level only.
+            if *feature_level > 1 {
+                object.number("feature_level", *feature_level);
+            }
         }
         Op::ClusterRegister { id, url, incarnation, description } => {
             object.text("id", id.as_str());

@@ -28,6 +28,7 @@ use super::journal::NewEvent;
 use super::names::{CollectionName, DatabaseName, DocumentId, NodeName};
 use super::patch::MergePatch;
 use super::settings::Settings;
+use crate::feature;
 
 pub use decode::CommandError;
 pub use encode::stamp;
@@ -148,6 +149,8 @@ pub enum Op {
         token_key: Vec<u8>,
         /// The settings to start with.
         settings: Settings,
+        /// The feature level to start with.
+        feature_level: u64,
     },
     /// `cluster_register`: gives a node its id in Raft.
     ClusterRegister {
@@ -328,7 +331,7 @@ impl std::str::FromStr for Version {
         let number = |text: &str| super::json::parse_u64(text.as_bytes());
         let parts = text.split_once('_').and_then(|(time, rev)| Some((number(time)?, number(rev)?)));
         let (time_ms, rev) = parts.ok_or_else(|| {
-            crate::error::Error::bad_request(format!(
+            crate::error::Error::not_found(format!(
                 "{} is no version; take one of those that GET /api/versions lists",
                 super::names::shown(text)
             ))
@@ -377,6 +380,24 @@ pub struct NewUser {
 impl std::fmt::Debug for NewUser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NewUser").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+impl Op {
+    /// The feature level from which on it may be in the log: a version of a lower one could not read it.
+    pub fn feature_level(&self) -> u64 {
+        let plain = |db: &DatabaseName, col: &CollectionName| db.is_plain() && col.is_plain();
+        let is_plain = match self {
+            Op::TokenEnd { .. } => return feature::RIGHTS,
+            Op::Write(write) => plain(&write.db, &write.col),
+            Op::Batch(writes) => writes.iter().all(|write| plain(&write.db, &write.col)),
+            Op::CreateDatabase { name, .. } | Op::DeleteDatabase { name } => name.is_plain(),
+            Op::RenameDatabase { from, to } => from.is_plain() && to.is_plain(),
+            Op::CreateCollection { db, name } | Op::DeleteCollection { db, name } => plain(db, name),
+            Op::RenameCollection { db, from, to } => plain(db, from) && to.is_plain(),
+            _ => true,
+        };
+        if is_plain { 1 } else { feature::UNICODE_NAMES }
     }
 }
 

@@ -55,7 +55,12 @@ fn commands() -> Vec<Command> {
             Op::CreateCollection { db: db(), name: "users".parse().unwrap() },
             Op::DeleteCollection { db: db(), name: "users".parse().unwrap() },
             Op::RenameCollection { db: db(), from: "users".parse().unwrap(), to: "people".parse().unwrap() },
-            Op::ClusterInit { cluster_id: "c1".into(), token_key: vec![1, 2, 255], settings: Settings::default() },
+            Op::ClusterInit {
+                cluster_id: "c1".into(),
+                token_key: vec![1, 2, 255],
+                settings: Settings::default(),
+                feature_level: 1,
+            },
             Op::ClusterRegister {
                 id: node(),
                 url: "http://localhost:8081".into(),
@@ -139,7 +144,7 @@ fn what_this_version_does_not_know_is_refused() {
         (r#"{"v":2,"time":1,"op":"save"}"#, "format 2"),
         (r#"{"v":1,"time":1,"op":"frobnicate"}"#, "\"frobnicate\" is unknown"),
         (r#"{"v":1,"time":1}"#, "\"op\" is missing"),
-        (r#"{"v":1,"time":1,"op":"delete_db","name":"a b"}"#, "is no database name"),
+        (r#"{"v":1,"time":1,"op":"delete_db","name":"a/b"}"#, "is no database name"),
         (r#"{"v":1,"time":1,"op":"delete_db"#, "expected an object"),
         ("", "expected an object"),
     ] {

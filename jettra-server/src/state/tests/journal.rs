@@ -49,7 +49,12 @@ fn status(replica: &mut Replica, id: &str, status: Status) {
 fn a_members_life_is_journalled_by_the_entries_themselves_each_step_once() {
     let mut replica = Replica::new();
     follow(&mut replica, vec![member(1, "one", true)]);
-    let init = Op::ClusterInit { cluster_id: "c1".into(), token_key: vec![1], settings: Settings::default() };
+    let init = Op::ClusterInit {
+        cluster_id: "c1".into(),
+        token_key: vec![1],
+        settings: Settings::default(),
+        feature_level: 1,
+    };
     for _ in 0..2 {
         replica.run(init.clone()).unwrap();
     }

@@ -357,8 +357,12 @@ fn what_is_asked_by_a_right_that_has_ended_changes_nothing() {
 #[test]
 fn users_tokens_and_the_clusters_identity_are_in_no_answer() {
     let mut replica = Replica::new();
-    let init =
-        |id: &str| Op::ClusterInit { cluster_id: id.into(), token_key: vec![7; 32], settings: Settings::default() };
+    let init = |id: &str| Op::ClusterInit {
+        cluster_id: id.into(),
+        token_key: vec![7; 32],
+        settings: Settings::default(),
+        feature_level: 1,
+    };
     assert_eq!(replica.run(init("c1")), Ok(Answer::Done { changed: true }));
     assert_eq!(replica.run(init("c1")), Ok(Answer::Done { changed: false }));
     assert_eq!(replica.run(init("c2")).unwrap_err().code(), ErrorCode::Conflict);

@@ -1,7 +1,7 @@
 // The cluster's states in words, in one place: the same word and colour wherever a member is shown.
 //
 //   standing(node, cluster)   { word, kind, text }: leader, follower, joining, silent, paused, candidate
-//   votes(cluster)            { voters, active, majority, tolerance }
+//   votes(cluster)            { voters, active, majority, tolerance }, as the node counts them
 //   verdict(cluster)          { kind, title, text, next }: computed from the picture, where there is no doctor
 
 export function standing(node) {
@@ -14,10 +14,8 @@ export function standing(node) {
 }
 
 export function votes(cluster) {
-  const voters = (cluster.nodes ?? []).filter((n) => n.voter);
-  const active = voters.filter((n) => n.status !== "INACTIVE").length;
-  const majority = Math.floor(voters.length / 2) + 1;
-  return { voters: voters.length, active, majority, tolerance: Math.max(active - majority, 0) };
+  const { voters = 0, active = 0, majority = 1, failureTolerance = 0 } = cluster.quorum ?? {};
+  return { voters, active, majority, tolerance: failureTolerance };
 }
 
 const names = (nodes) => nodes.map((n) => n.id).join(", ");

@@ -95,14 +95,16 @@ export const collectionActions = (place, context) => (place.col.startsWith("_") 
   button("Drop", () => drop(context, place.col, "every document in it", "/api/cols", { database: place.db, collection: place.col }, [place.db]))]);
 
 function badName(name) {
-  if (!/^[A-Za-z0-9-]/.test(name)) return "A name begins with a letter, a digit or -.";
-  return /^[\w.-]{1,120}$/.test(name) ? "" : "A name has 120 letters A to Z, digits, _ . and - at most.";
+  if (!/^[\p{L}\p{N}-]/u.test(name)) return "A name begins with a letter, a digit or -.";
+  if (name.endsWith(" ")) return "A name does not end with a blank.";
+  return /^[\p{L}\p{N}\p{M}_. -]{1,120}$/u.test(name) ? "" : "A name has 120 letters, digits, _ . - and blanks at most.";
 }
 
 // Asks for a name, does it, goes to `to(name)` and says so.
 async function ask(context, question, act, to, said) {
-  const name = await prompt({ label: "Name", check: badName, ...question });
-  if (name === null) return;
+  const typed = await prompt({ label: "Name", check: (name) => badName(name.normalize("NFC")), ...question });
+  if (typed === null) return;
+  const name = typed.normalize("NFC");
   try {
     await act(name);
     context.bar.tell(said(name));

@@ -1,7 +1,14 @@
 //! The known word that is nearest to a mistyped one.
 
-/// The nearest of `known`, if it is near: at most one edit in three characters.
+/// Characters of the longest word that is looked at.
+const LONGEST: usize = 64;
+
+/// The nearest of `known` to `word`, if it is near: at most one edit in three characters. The case of `word` does not
+/// count, and a word of more than 64 characters is near to none.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if word.chars().count() > LONGEST {
+        return None;
+    }
     let near = |known: &'a str| (edits(&word.to_lowercase(), known), known);
     known
         .map(near)
@@ -44,5 +51,6 @@ mod tests {
         assert_eq!(nearest("federated ndoes"), Some("federated nodes"));
         assert_eq!(nearest("xyzzy"), None);
         assert_eq!(nearest(""), None);
+        assert_eq!(nearest(&"find".repeat(1 << 20)), None);
     }
 }
