@@ -477,6 +477,23 @@ impl Consensus {
         self.raft.runtime_config().elect(!paused && !self.is_quiet());
     }
 
+    /// Stands for election although it is paused, where nobody else can be elected: acknowledged writes may be in its
+    /// log alone of those that are left.
+    pub async fn stand_if_only_choice(&self) {
+        let is_leaderless = self.contact.silence().is_none_or(|silence| silence > self.election_max);
+        if !self.paused.load(Ordering::Relaxed)
+            || self.is_quiet()
+            || !is_leaderless
+            || !self.contact.is_only_choice(2 * self.election_max)
+        {
+            return;
+        }
+        tracing::warn!("this node is paused, and only it can be elected: it takes over for a moment");
+        if let Err(e) = self.raft.trigger().elect(true).await {
+            tracing::warn!(error = %e, "no election was begun");
+        }
+    }
+
     /// Makes a learner a voter. Idempotent.
     ///
     /// # Errors
