@@ -6,6 +6,7 @@
 //!
 //! - [`error`]: the public error, a code from a closed table with a message that says what to do next
 //! - [`feature`]: what the nodes of a cluster have agreed to write
+//! - [`descriptors`]: how many files, and so connections, there may be at once
 //! - [`clock`], [`random`], [`files`], [`sealed`]: where time and randomness enter; small files that survive a crash,
 //!   and that say when they are damaged
 //! - [`remedy`]: why a node cannot go on, and what a person is told to do about it
@@ -38,6 +39,7 @@ pub mod cluster;
 pub mod config;
 pub mod data_dir;
 pub mod demo;
+pub mod descriptors;
 pub mod error;
 pub mod feature;
 pub mod files;

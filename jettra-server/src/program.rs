@@ -9,7 +9,7 @@ use crate::cli::{Cli, RunArgs, Task};
 use crate::cluster::identity;
 use crate::config::{Config, ConfigError, Loaded};
 use crate::signals::Signals;
-use crate::{demo, node, old_data, output, private, recover, repair, telemetry};
+use crate::{demo, descriptors, node, old_data, output, private, recover, repair, telemetry};
 use clap::Parser;
 use tokio::sync::oneshot;
 
@@ -30,6 +30,9 @@ pub fn main() -> ExitCode {
     // Huge pages make 34 MiB more of an idle node and nothing faster.
     if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
         output::complain(format_args!("jettra-server: warning: huge pages stay on: {error}"));
+    }
+    if let Err(error) = descriptors::raise() {
+        output::complain(format_args!("jettra-server: warning: the limit of open files stays as it is: {error}"));
     }
     let code = match Cli::parse().into_task() {
         Task::Run(args) => run(args),

@@ -12,7 +12,7 @@ mod origin;
 mod password;
 mod token;
 
-pub use origin::{Origin, check_host_and_origin, host_of};
+pub use origin::{FarEnd, Origin, check_host_and_origin, host_of};
 pub use password::hash;
 
 use std::sync::Arc;
@@ -208,7 +208,7 @@ impl Auth {
             }
         }
         if self.is_protected_mode() {
-            return if origin.is_this_machine { Ok(Principal::admin()) } else { Err(protected_mode()) };
+            return if origin.is_owner().await { Ok(Principal::admin()) } else { Err(protected_mode()) };
         }
         let Some(header) = authorization else {
             return Err(Error::unauthorized(
@@ -264,7 +264,7 @@ impl Auth {
         self.wait_for_key().await;
         let principal = if !self.is_protected_mode() {
             self.by_password(name, password, origin).await?
-        } else if origin.is_this_machine {
+        } else if origin.is_owner().await {
             Principal::admin()
         } else {
             return Err(protected_mode());
@@ -345,8 +345,8 @@ impl Auth {
 
 fn protected_mode() -> Error {
     Error::forbidden(
-        "this cluster has no administrator password yet, so only its own machine may use it: set one there with \
-         curl -X POST http://localhost:<port>/api/change-password -d '{\"newPassword\":\"…\"}', or with AdminPassword in \
+        "this cluster has no administrator password yet, so only the user that runs this node may use it, on the same \
+         machine and without a proxy: set one there with curl -X POST http://localhost:<port>/api/change-password -d '{\"newPassword\":\"…\"}', or with AdminPassword in \
          config.json, or with JETTRA_ADMIN_PASSWORD",
     )
 }

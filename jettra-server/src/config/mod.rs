@@ -89,6 +89,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// How many connections are served at once.
     pub max_connections: usize,
+    /// How many of them from one address, unless it is loopback; of IPv6 a network of 64 bits counts as one.
+    pub max_connections_per_address: usize,
     /// How many bytes of requests may be under way into Raft before writes get `busy`.
     pub max_in_flight_bytes: usize,
     /// How many bytes of answers may be under way before reads get `busy`.
