@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
 use std::time::Instant;
 
@@ -26,6 +27,60 @@ fn refusal(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert_eq!(text.trim_end().lines().count(), 1, "one line: {text}");
     text
+}
+
+#[tokio::test]
+async fn data_of_the_old_product_are_recognised_and_left_alone() {
+    let dir = folder(r#"{"Port":1,"DataDir":"old","Role":"admin","SessionTimeout":30,"system_x":1}"#);
+    let document = dir.path().join("old/shop/users/7.jdb");
+    std::fs::create_dir_all(document.parent().unwrap()).unwrap();
+    std::fs::write(&document, [0, 0, 8, 0]).unwrap();
+    let line = refusal(&run_to_end(dir.path(), &[]).await);
+    for said in ["shop/users/7.jdb", "docs/from-jettradbvm.md", "--data-dir", "--new"] {
+        assert!(line.contains(said), "{said} is missing: {line}");
+    }
+    let left: Vec<_> = std::fs::read_dir(dir.path().join("old")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["shop"], "nothing was touched");
+
+    // As said, an empty database beside it, once nobody else can enter; the next start needs no word.
+    std::fs::set_permissions(dir.path().join("old"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut node = Node::new(dir.path(), "node", json!({ "DataDir": "../old" }));
+    node.arguments(&["--new"]);
+    node.start().await;
+    node.post("/api/doc?db=shop&col=users", r#"{"_id":"8"}"#).await.ok();
+    node.stop_gracefully().await;
+    node.arguments(&[]);
+    node.start().await;
+    assert_eq!(node.get("/api/count?db=shop&col=users").await.ok()["count"], 1);
+    assert!(document.exists());
+}
+
+#[tokio::test]
+async fn keys_of_the_old_product_are_known() {
+    let dir = folder(r#"{"FederatedServers":["http://localhost:8081"]}"#);
+    let line = refusal(&run_to_end(dir.path(), &[]).await);
+    for said in ["FederatedServers", "distributed", "Bootstrap", "Peers"] {
+        assert!(line.contains(said), "{said} is missing: {line}");
+    }
+    assert!(!dir.path().join("data").exists(), "nothing was touched");
+    let config = json!({ "FederatedServers": [], "Role": "admin", "SessionTimeout": 30, "system_db": "x" });
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::new(dir.path(), "node", config);
+    node.start().await;
+    let log = node.log_tail(100);
+    assert!(log.contains("Role, SessionTimeout, system_db") && log.contains("no meaning any more"), "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[tokio::test]
+async fn a_configuration_may_be_named_by_its_path_alone() {
+    let dir = folder("{}");
+    std::fs::write(dir.path().join("other.json"), r#"{"Port":0}"#).unwrap();
+    let line = refusal(&run_to_end(dir.path(), &["./other.json"]).await);
+    assert!(line.contains("other.json") && line.contains("Port"), "{line}");
+    let output = run_to_end(dir.path(), &["demmo"]).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("neither run, demo"), "{said}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use jettra_client::wire::ErrorCode;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{self, insert};
-use super::connection::Connection;
+use super::connection::{Connection, Shown};
 use super::request::{Query, Request, call};
 use super::{Access, App, Kind, Route, federated, health, routes, rpc};
 use crate::auth::{Basis, FarEnd, Origin, Principal, Role, check_host_and_origin};
@@ -108,6 +108,11 @@ async fn enter(
         let basis = query.as_ref().map_or(Basis::Cluster, |query| basis(route, query));
         let authorization = parts.headers.get(AUTHORIZATION).cloned();
         let principal = principal(&app, route.access, authorization.as_ref(), &origin, basis).await?;
+        if let Some(connection) = &connection
+            && let Access::Role(_) = route.access
+        {
+            come_in(connection, &principal, authorization.is_some())?;
+        }
         let query = query?;
         route.check(&query, &parts.headers)?;
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
@@ -137,6 +142,16 @@ async fn enter(
         }
     };
     entered.await.unwrap_or_else(answer::error)
+}
+
+/// Notes what a connection's client has shown, and sends it away where it is on a place that is kept for others.
+fn come_in(connection: &Connection, principal: &Principal, has_shown: bool) -> Result<()> {
+    let is_admin = principal.role >= Role::Admin;
+    if connection.is_extra() && !is_admin {
+        return Err(Error::busy("too many connections: try again in a moment, or raise MaxConnections"));
+    }
+    connection.shows(if is_admin && has_shown { Shown::Trusted } else { Shown::User });
+    Ok(())
 }
 
 pub(super) fn ends(parts: &Parts) -> Result<Ends> {
