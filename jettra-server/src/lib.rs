@@ -26,6 +26,7 @@
 //! - [`node`]: opens storage, joins or begins a cluster, serves, stops
 //! - [`data_dir`], [`repair`], [`recover`]: data directories that no node runs on: what is damaged, and how a cluster
 //!   that has lost its majority goes on
+//! - [`old_data`]: data of the product that this one replaces, recognised
 //! - [`cli`], [`demo`]: the command line; a cluster on one machine to try things out
 //! - [`program`]: the program from its arguments to its exit code
 
@@ -46,6 +47,7 @@ pub mod files;
 pub mod lasting;
 pub mod machine;
 pub mod node;
+pub mod old_data;
 pub mod output;
 pub mod peers;
 pub mod private;

@@ -265,6 +265,20 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
             tokio::spawn(cluster.clone().ask_peers(peers));
             return Ok(());
         }
+        if config.distributed
+            && let Some(claim) = cluster.listen_before_it_begins().await
+        {
+            tracing::warn!(
+                cluster = claim.cluster,
+                raft_id = claim.raft_id,
+                "Bootstrap is true, but a cluster counts this node as its member, whose data are lost: beginning none, \
+                 waiting to be registered"
+            );
+            if !peers.is_empty() {
+                tokio::spawn(cluster.clone().ask_peers(peers));
+            }
+            return Ok(());
+        }
         begin_cluster(cluster, config).await?;
     }
     let consensus = cluster.open().await?;

@@ -4,6 +4,8 @@
 //! - [`identity`]: who this node is, on disk; [`addresses`]: where the other members were last
 //! - `refetch`: a member without its state fetches it from another one
 //! - `route`: writes and reads, here or at the leader
+//! - `claim`: another cluster that counts this node as its member
+//! - `room`: whether the disk has room for a write
 //! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
 //! - `register`: the leader's side of a join, and of a member's move to another URL
 //! - `facts`, `plan`: what is gathered, and the computing in the middle; `facts` is what all that is shown goes by
@@ -20,6 +22,7 @@
 
 pub mod addresses;
 mod admission;
+mod claim;
 mod digests;
 mod doctor;
 mod facts;
@@ -143,6 +146,8 @@ pub struct Cluster {
     opened: OnceLock<Instant>,
     /// Bytes that are free on the disk, as last seen.
     disk_free: AtomicU64,
+    /// Another cluster that counts this node as its member.
+    claim: watch::Sender<Option<claim::Claim>>,
     /// One queue of membership changes.
     changes: tokio::sync::Mutex<()>,
     stop: watch::Sender<Stop>,
@@ -195,6 +200,7 @@ impl Cluster {
             caught_up: AtomicBool::new(false),
             opened: OnceLock::new(),
             disk_free: AtomicU64::new(u64::MAX),
+            claim: watch::Sender::new(None),
             changes: tokio::sync::Mutex::new(()),
             stop: watch::Sender::new(Stop::Running),
             machine,

@@ -107,6 +107,9 @@ impl Cluster {
         // A version of a lower level would not look at it; there only the leader does.
         let in_entry = self.state()?.feature_level() >= feature::RIGHTS;
         let unstamped = command.encode_unstamped(call.by.as_ref().filter(|_| in_entry));
+        if call.principal != OWN {
+            self.is_not_a_second_one()?;
+        }
         let own = call.principal == OWN;
         let node = self.clone();
         // A command with a key is applied once, whatever happens to its answers: so it may be sent again.
@@ -151,6 +154,7 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::write`], and what the call says.
     pub async fn cluster_call(self: &Arc<Self>, call: &Call, request: ClusterRequest) -> Result<serde_json::Value> {
+        self.is_not_a_second_one()?;
         let (node, who) = (self.clone(), call.who());
         let local = request.clone();
         let here = move |consensus, limit| {

@@ -23,15 +23,15 @@ impl Config {
         flags: &Flags,
     ) -> Result<Loaded, ConfigError> {
         let mut values = Values::default();
-        let mut warnings = match file {
+        let (mut warnings, note) = match file {
             Some(file) => values.add_file(file)?,
-            None => Vec::new(),
+            None => (Vec::new(), None),
         };
         values.add_env(env)?;
         values.add_flags(flags);
         let config = build(&values)?;
         warnings.extend(without_effect(&config));
-        Ok(Loaded { config, warnings, sources: values.sources(), file: file.map(|file| file.path.clone()) })
+        Ok(Loaded { config, warnings, note, sources: values.sources(), file: file.map(|file| file.path.clone()) })
     }
 }
 

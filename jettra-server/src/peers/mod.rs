@@ -37,7 +37,7 @@ mod socket_owner;
 pub use client::Peer;
 pub use directory::{Peers, Target};
 pub use failure::PeerError;
-pub use hearing::Hearing;
+pub use hearing::{Hearing, Other};
 pub use own_process::OwnProcess;
 pub use pace::Pace;
 pub use proof::{Handshake, Nonce};
