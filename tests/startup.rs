@@ -84,6 +84,32 @@ async fn a_configuration_may_be_named_by_its_path_alone() {
 }
 
 #[tokio::test]
+async fn nobody_else_answers_for_localhost() {
+    let Ok(_) = std::net::TcpListener::bind("[::1]:0") else {
+        println!("skipped: this machine has no ::1");
+        return;
+    };
+    for host in ["0.0.0.0", "127.0.0.1", "localhost", "::"] {
+        let port = free_ports(1);
+        let dir = folder(&json!({ "Port": port, "Host": host }).to_string());
+        let squatter = std::net::TcpListener::bind(("::1", port)).unwrap();
+        let output = run_to_end(dir.path(), &[]).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "with Host {host}: {said}");
+        let whose = format!("the user with id {} listens on [::1]:{port}", nix::unistd::getuid());
+        assert!(said.contains(&whose), "with Host {host}: {said}");
+        drop(squatter);
+
+        let mut node = Node::new(dir.path(), "node", json!({ "Host": host }));
+        node.start().await;
+        let taken = std::net::TcpListener::bind(("::1", node.port)).unwrap_err();
+        assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse, "with Host {host}");
+        let through = reqwest::get(format!("http://[::1]:{}/livez", node.port)).await.unwrap();
+        assert_eq!(through.status(), 200, "with Host {host}");
+    }
+}
+
+#[tokio::test]
 async fn a_value_of_the_wrong_type_is_named() {
     for (config, key) in
         [(r#"{"Port":"eighty"}"#, "Port"), (r#"{"distributed":1}"#, "distributed"), (r#"{"Peers":{}}"#, "Peers")]

@@ -74,16 +74,22 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         live: Arc::default(),
         watches: Watches::new(config.max_connections),
     });
-    tokio::spawn(app.live.clone().run(cluster.clone()));
+    cluster.keep("what looks at the cluster for the page", app.live.clone().run(cluster.clone()));
     let (stop_serving, served) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(
+    let (ended, server) = tokio::sync::oneshot::channel::<()>();
+    let serving = server::serve(
         app,
         listener,
         async {
             served.await.ok();
         },
         GRACE,
-    ));
+    );
+    cluster.keep("what accepts connections", async {
+        serving.await;
+        // Nobody waits where the node could not start.
+        ended.send(()).ok();
+    });
 
     let mut shutdown = std::pin::pin!(shutdown);
     let (began, was_stopped) = {
@@ -121,7 +127,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         cluster.hand_over_before_stop().await;
         stop_serving.send(()).ok();
         if let Err(e) = server.await {
-            tracing::warn!(error = %e, "the server did not end cleanly");
+            tracing::warn!(error = %e, "not every request was finished: what accepts connections is gone");
         }
         cluster.close().await;
     };

@@ -149,8 +149,10 @@ async fn enter(
         known |= route.method != Method::GET;
         match &connection {
             // What everybody may read is part of the program and takes no memory of its own.
-            Some(connection) if route.access != Access::Public => answer.into_response_on(connection, &app.room),
-            _ => Ok(answer.into_response()),
+            Some(connection) => {
+                answer.into_response_on(connection, (route.access != Access::Public).then_some(&app.room))
+            }
+            None => Ok(answer.into_response()),
         }
     };
     let answered = entered.await.unwrap_or_else(answer::error);

@@ -14,6 +14,7 @@ use super::membership::{normalize_url, not_leading};
 use super::plan::Action;
 use super::{Call, Cluster, ClusterCall, ClusterRequest, Verdict};
 use crate::error::{Error, Result};
+use crate::lasting::Unless;
 use crate::peers::{NOT_LET_IN, NodeInfo, OwnProcess, Peer, PeerError, RPC_VERSION, Secret, Target};
 use crate::raft::{Consensus, Envelope, Member};
 use crate::state::{Answer, MemberDoc, NodeChange, NodeName, Op};
@@ -62,8 +63,11 @@ impl Cluster {
         tokio::spawn(async move {
             let call = ClusterCall::Register { url: url.clone(), description: None, asked: None };
             let request = ClusterRequest { call, dry_run: false };
+            let asked = Unless::new(|| {
+                node.asking.lock().remove(&url);
+            });
             let registered = node.cluster_call(&Call::internal(REGISTER_WAIT), request).await;
-            node.asking.lock().remove(&url);
+            drop(asked);
             if let Err(e) = registered {
                 // It asks again each second.
                 node.unregistered.tell(move |times| {
