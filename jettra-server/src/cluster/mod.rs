@@ -6,6 +6,7 @@
 //! - `route`: writes and reads, here or at the leader
 //! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
 //! - `register`: the leader's side of a join, and of a member's move to another URL
+//! - `replicas`: read replicas become voters, and voters read replicas
 //! - `facts`, `plan`: what is gathered, and the computing in the middle; `facts` is what all that is shown goes by
 //! - `hearing`: who answers while nobody leads
 //! - `join`: the joining node's side
@@ -32,6 +33,7 @@ mod plan;
 mod promotion;
 mod refetch;
 mod register;
+mod replicas;
 mod report;
 mod roles;
 mod room;
