@@ -140,3 +140,39 @@ async fn the_java_clients_first_request_is_simply_answered() {
         .header("HTTP2-Settings", "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA");
     node.send(request).await.ok();
 }
+
+#[test]
+fn a_message_for_people_is_told_from_one_of_the_program() {
+    let of = |message: &str| common::Answer {
+        status: 503,
+        headers: reqwest::header::HeaderMap::new(),
+        body: serde_json::json!({"error": {"code": "unavailable", "message": message}}).to_string(),
+    };
+    let fails = |message: &str| std::panic::catch_unwind(|| of(message).is_for_people()).is_err();
+    for good in ["this node's name is \"a{b\": run curl -d '{\"url\":\"x\"}'", "http://[::1]:80 cannot be reached"] {
+        assert!(!fails(good), "{good}");
+    }
+    for bad in ["it stands at Some(3)", "Member { name }", "std::io::Error: x", "it (it (x): try again): try again"] {
+        assert!(fails(bad), "{bad}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_the_reason_is_said_once() {
+    let mut cluster = Cluster::start(3).await;
+    for lost in [1, 2] {
+        cluster.nodes[lost].kill();
+    }
+    let node = &cluster.nodes[0];
+    let read = node.get("/api/count?db=shop&col=things&timeout=2").await;
+    let write = node.post("/api/doc?db=shop&col=things&timeout=2", json!({"_id": "a"})).await;
+    let settings = node
+        .request("PUT", "/api/cluster/settings?timeout=2")
+        .body("{\"maxVersions\":5}")
+        .header("Idempotency-Key", "k");
+    let settings = node.send(settings).await;
+    // `send` has looked at each message.
+    for answer in [read, write, settings] {
+        assert!(matches!(answer.error_code().as_str(), "no_leader" | "timeout"), "{}", answer.shown());
+    }
+}

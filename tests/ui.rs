@@ -217,8 +217,16 @@ async fn protected_mode_a_password_and_signing_in() {
     // The session goes with the tab, so it outlives loading the page anew.
     browser.goto(&node.url()).await;
     browser.shows("#self-state", "LEADER").await;
+    let token = browser.run("return sessionStorage.getItem('jettra-token')").await.as_str().unwrap().to_owned();
+    node.authorize(token);
+    node.get("/api/dbs").await.ok();
     browser.press("header", "Sign out").await;
     browser.shows("main", "Password").await;
+    eventually(10 * SECOND, "the token has ended, and is not only forgotten", async || {
+        let answer = node.try_get("/api/dbs").await?;
+        if answer.status == 401 { Ok(()) } else { Err(answer.shown()) }
+    })
+    .await;
     browser.goto(&format!("{}/#/cluster", node.url())).await;
     browser.fill("input[name=password]", "wrong").await;
     browser.press("form", "Sign in").await;

@@ -54,6 +54,36 @@ impl From<ErrorBody> for Error {
     }
 }
 
+/// Around the reason why nobody was found who leads.
+const NO_LEADER: (&str, &str) = ("no leader within the time limit (", "): try again");
+/// Around the reason why nobody knows what became of a write.
+const IN_DOUBT: (&str, &str) = (
+    "the write may or may not have happened (",
+    "): read before you repeat it, or repeat it with the same Idempotency-Key",
+);
+
+/// The reason in `why`, which may be the message of an error that another node, or an earlier attempt, ended with.
+fn reason(why: &str) -> &str {
+    let inner = |(begin, end)| why.strip_prefix(begin).and_then(|text: &str| text.strip_suffix(end));
+    inner(NO_LEADER).or_else(|| inner(IN_DOUBT)).map_or(why, reason)
+}
+
+impl Error {
+    /// `no_leader`: within the time limit nobody was found who leads, because of `why`. What `why` says itself already is
+    /// not said again.
+    pub fn no_leader_in_time(why: &str) -> Self {
+        let (begin, end) = NO_LEADER;
+        Self::no_leader(format!("{begin}{}{end}", reason(why)))
+    }
+
+    /// `timeout`: a write may have been carried out or not, because of `why`. What `why` says itself already is not said
+    /// again.
+    pub fn in_doubt(why: &str) -> Self {
+        let (begin, end) = IN_DOUBT;
+        Self::timeout(format!("{begin}{}{end}", reason(why)))
+    }
+}
+
 macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident = $code:ident;)*) => {
         impl Error {
@@ -89,4 +119,20 @@ constructors! {
     timeout = Timeout;
     /// Anything else.
     internal = Internal;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reason_says_is_not_said_again() {
+        let first = Error::no_leader_in_time("no leader is known");
+        assert_eq!(first.message(), "no leader within the time limit (no leader is known): try again");
+        assert_eq!(Error::no_leader_in_time(first.message()), first);
+        let doubt = Error::in_doubt(first.message());
+        assert_eq!(doubt, Error::in_doubt("no leader is known"));
+        assert_eq!(Error::in_doubt(doubt.message()), doubt);
+        assert_eq!(Error::no_leader_in_time(doubt.message()), first);
+    }
 }

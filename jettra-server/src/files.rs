@@ -4,19 +4,19 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::descriptors::patiently;
+
 /// Makes `temporary`, whose content is on disk, the file at `path`, for good.
 pub fn replace(temporary: &Path, path: &Path) -> io::Result<()> {
     std::fs::rename(temporary, path)?;
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => File::open(dir)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    patiently(|| File::open(dir))?.sync_all()
 }
 
 /// Writes `bytes` as the file at `path`: after a crash it holds the old content or the new.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary)?;
+    let mut file = patiently(|| File::create(&temporary))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     replace(&temporary, path)

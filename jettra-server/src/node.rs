@@ -14,6 +14,7 @@ use crate::auth::{Auth, host_of};
 use crate::cluster::identity::{self, Identity, Membership};
 use crate::cluster::{Call, Cluster, Options, Stop};
 use crate::config::Config;
+use crate::descriptors;
 use crate::machine::Machine;
 use crate::peers::{Secret, Secrets};
 use crate::raft::Settings;
@@ -53,7 +54,8 @@ impl StartError {
 ///
 /// # Errors
 /// See [`StartError`].
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    fit_connections(&mut config).map_err(StartError::Start)?;
     let prepared = prepare(&config).await.map_err(StartError::Start)?;
     let Prepared { cluster, prometheus, listener, _lock } = prepared;
     let auth = Auth::new(cluster.clone(), config.admin_password.as_ref().map(|p| p.expose().to_owned()));
@@ -72,16 +74,22 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         live: Arc::default(),
         watches: Watches::new(config.max_connections),
     });
-    tokio::spawn(app.live.clone().run(cluster.clone()));
+    cluster.keep("what looks at the cluster for the page", app.live.clone().run(cluster.clone()));
     let (stop_serving, served) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(
+    let (ended, server) = tokio::sync::oneshot::channel::<()>();
+    let serving = server::serve(
         app,
         listener,
         async {
             served.await.ok();
         },
         GRACE,
-    ));
+    );
+    cluster.keep("what accepts connections", async {
+        serving.await;
+        // Nobody waits where the node could not start.
+        ended.send(()).ok();
+    });
 
     let mut shutdown = std::pin::pin!(shutdown);
     let (began, was_stopped) = {
@@ -119,7 +127,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         cluster.hand_over_before_stop().await;
         stop_serving.send(()).ok();
         if let Err(e) = server.await {
-            tracing::warn!(error = %e, "the server did not end cleanly");
+            tracing::warn!(error = %e, "not every request was finished: what accepts connections is gone");
         }
         cluster.close().await;
     };
@@ -127,6 +135,23 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         tracing::warn!(limit = ?STOP, "not everything ended in time; what was acknowledged is on disk");
     }
     outcome
+}
+
+/// Lowers `MaxConnections` to what the limit of open files leaves beside the node's own files.
+fn fit_connections(config: &mut Config) -> Result<(), String> {
+    let limit = descriptors::limit();
+    let most = descriptors::fit(config.max_connections, limit)?;
+    if most < config.max_connections {
+        tracing::warn!(
+            limit,
+            wanted = config.max_connections,
+            connections = most,
+            "MaxConnections is lowered: more do not fit below the limit of open files (ulimit -Hn, LimitNOFILE=)"
+        );
+    }
+    config.max_connections = most;
+    config.max_connections_per_address = config.max_connections_per_address.min(most);
+    Ok(())
 }
 
 struct Prepared {
@@ -238,6 +263,20 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
         {
             tracing::warn!(peer = url, "Bootstrap is true, but a peer belongs to a cluster already: asking to join it");
             tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
+            return Ok(());
+        }
+        if config.distributed
+            && let Some(claim) = cluster.listen_before_it_begins().await
+        {
+            tracing::warn!(
+                cluster = claim.cluster,
+                raft_id = claim.raft_id,
+                "Bootstrap is true, but a cluster counts this node as its member, whose data are lost: beginning none, \
+                 waiting to be registered"
+            );
+            if !peers.is_empty() {
+                tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
+            }
             return Ok(());
         }
         begin_cluster(cluster, config).await?;

@@ -6,9 +6,6 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// Linux: this process, or all of them, have as many files open as they may.
-const TOO_MANY_OPEN: [i32; 2] = [24, 23];
-
 /// What kind of fault it is: it decides what helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -31,10 +28,7 @@ pub enum Kind {
 impl Kind {
     /// The kind of an I/O error.
     pub fn of(e: &io::Error) -> Kind {
-        match e.raw_os_error() {
-            Some(code) if TOO_MANY_OPEN.contains(&code) => Kind::Config,
-            _ => Kind::of_io(e.kind()),
-        }
+        if crate::descriptors::are_short(e) { Kind::Config } else { Kind::of_io(e.kind()) }
     }
 
     /// The same where only the operating system's kind of it is known.

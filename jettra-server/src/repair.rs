@@ -285,8 +285,8 @@ fn check_state(report: &mut Report, dir: &DataDir, state: &Path, first: Option<u
         Ok(None) => report.whole("state", "there is none yet"),
         Ok(Some((applied, found))) => {
             let next = applied.map_or(0, |index| index + 1);
-            let records =
-                format!("{} documents, {} records, up to index {:?}", found.documents, found.records, applied);
+            let upto = applied.map_or_else(|| "the beginning".to_owned(), |index| format!("index {index}"));
+            let records = format!("{} documents, {} records, up to {upto}", found.documents, found.records);
             match (first, contradiction?) {
                 (Some(first), _) if next < first => {
                     report.damaged("state", format!("it ends before index {next} and the log begins at {first}"), "");

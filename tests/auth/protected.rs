@@ -23,9 +23,13 @@ async fn until_a_password_is_set_only_this_machine_may_and_as_administrator() {
 
     // What came through a proxy is not this machine; nor is another address of it.
     let body = json!({ "newPassword": "theirs now" }).to_string();
-    for (name, value) in
-        [("X-Forwarded-For", "127.0.0.1"), ("Forwarded", "for=127.0.0.1"), ("Via", "1.1 p"), ("X-Forwarded-Host", "x")]
-    {
+    for (name, value) in [
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("Forwarded", "for=127.0.0.1"),
+        ("Via", "1.1 p"),
+        ("X-Real-IP", "127.0.0.1"),
+        ("CF-Connecting-IP", "127.0.0.1"),
+    ] {
         for (method, path) in [("GET", "/api/dbs"), ("POST", "/api/change-password"), ("POST", "/api/login")] {
             let body = if path.ends_with("login") { r#"{"username":"admin","password":""}"# } else { &body };
             let request = node.anonymous(method, path).header(name, value).body(body.to_owned());
@@ -154,4 +158,52 @@ async fn one_of_three_that_is_left_answers_from_what_it_knows() {
     node.get("/api/doc?db=shop&col=users&id=ada&timeout=1").await.error("no_leader");
     node.post("/api/doc?db=shop&col=users&timeout=1", r#"{"_id":"bob"}"#).await.error("no_leader");
     node.get("/api/cluster/events?consistency=linearizable&timeout=1").await.error("no_leader");
+}
+
+/// Runs curl as another user of this machine, quietly; gives status and body.
+fn curl_as(user: u32, arguments: &[&str]) -> (u16, String) {
+    use std::os::unix::process::CommandExt as _;
+    let mut command = std::process::Command::new("curl");
+    command.args(["-sS", "--max-time", "30", "-w", "\n%{http_code}"]).args(arguments);
+    let output = command.uid(user).gid(user).current_dir("/").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (status.parse().unwrap(), body.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_of_this_machine_is_a_stranger() {
+    use std::os::unix::fs::MetadataExt as _;
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("not tried: only root may run a process as another user");
+        return;
+    }
+    let node = Node::standalone(json!({})).await;
+    node.get("/api/dbs").await.ok();
+    let url = |host: &str, path: &str| format!("http://{host}:{}{path}", node.port);
+    for host in ["127.0.0.1", "[::1]", "localhost"] {
+        let (change, login) = (url(host, "/api/change-password"), url(host, "/api/login"));
+        for arguments in [
+            &[&*change, "-d", r#"{"newPassword":"theirs now"}"#][..],
+            &[&*login, "-d", r#"{"username":"admin","password":""}"#],
+            &[&*url(host, "/api/dbs")],
+            &[&*url(host, "/metrics")],
+            &[&*url(host, "/api/metrics")],
+            &[&*url(host, "/api/cluster")],
+            &[&*url(host, "/raft/rpc/status")],
+        ] {
+            let (status, body) = curl_as(65534, arguments);
+            assert_eq!(status, 403, "{arguments:?}: {body}");
+            assert!(body.contains("the user that runs this node"), "{arguments:?}: {body}");
+        }
+        assert_eq!(curl_as(0, &[&*url(host, "/api/dbs")]).0, 200);
+        assert_eq!(curl_as(0, &[&*url(host, "/metrics")]).0, 200);
+    }
+    // Once there is a password, it counts and not the user; figures without one stay the owner's.
+    node.post("/api/change-password", json!({ "newPassword": PASSWORD })).await.ok();
+    let dbs = url("localhost", "/api/dbs");
+    assert_eq!(curl_as(65534, &[&*dbs]).0, 401);
+    assert_eq!(curl_as(65534, &[&*dbs, "-u", &format!("admin:{PASSWORD}")]).0, 200);
+    assert_eq!(curl_as(65534, &[&*url("localhost", "/metrics")]).0, 401);
+    assert_eq!(curl_as(0, &[&*url("localhost", "/metrics")]).0, 200);
 }

@@ -27,7 +27,27 @@ pub async fn send(request: RequestBuilder) -> Result<Answer, String> {
     let response = request.send().await.map_err(|error| format!("{error:?}"))?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.map_err(|error| format!("{error:?}"))?;
-    Ok(Answer { status, headers, body: String::from_utf8(body.into()).expect("answers are UTF-8") })
+    let answer = Answer { status, headers, body: String::from_utf8(body.into()).expect("answers are UTF-8") };
+    answer.is_for_people();
+    Ok(answer)
+}
+
+/// `text` without what stands in quotes, which is somebody's own or a command.
+fn unquoted(text: &str) -> String {
+    let (mut out, mut quote, mut before) = (String::new(), None, ' ');
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match quote {
+            Some(_) if c == '\\' => drop(chars.next()),
+            // The apostrophe of "this node's" ends nothing.
+            Some(q) if c == q && !chars.peek().is_some_and(|next| next.is_alphanumeric()) => quote = None,
+            Some(_) => {}
+            None if c == '"' || (c == '\'' && !before.is_alphanumeric()) => quote = Some(c),
+            None => out.push(c),
+        }
+        before = c;
+    }
+    out
 }
 
 /// What a node answered.
@@ -68,6 +88,20 @@ impl Answer {
             assert_eq!(self.status, known.status(), "{}", self.shown());
         }
         error
+    }
+
+    /// Fails where an error's message has what only its programmers can read, or says a thing twice.
+    #[track_caller]
+    pub fn is_for_people(&self) {
+        let Ok(body) = serde_json::from_str::<Value>(&self.body) else { return };
+        let Some(message) = body["error"]["message"].as_str() else { return };
+        let plain = unquoted(message).replace("[::", "[");
+        for sign in ["{", "Some(", "None)", "Err(", "Ok(", "::"] {
+            assert!(!plain.contains(sign), "{sign} is in the message of {}", self.shown());
+        }
+        for advice in [": try again", "may or may not have", "no leader within"] {
+            assert!(plain.matches(advice).count() <= 1, "said twice: {}", self.shown());
+        }
     }
 
     /// The code of an error.

@@ -220,6 +220,10 @@ fn write(store: &mut Store, call: &Call) -> Reply {
         },
         ("POST", "/api/docs") => bulk(store, call),
         ("POST", "/api/restore-version") => restore(store, call),
+        ("POST", "/api/logout") => match call.authorization.as_ref().filter(|token| store.tokens.remove(*token)) {
+            Some(_) => Reply::status("Logged out"),
+            None => Reply::error(ErrorCode::BadRequest, "only a token can be ended"),
+        },
         ("POST", "/api/change-password") => {
             if call.field("oldPassword") != store.password {
                 return Reply::error(ErrorCode::Unauthorized, "the old password is wrong");

@@ -1,20 +1,48 @@
-//! One connection: its bytes, and what its client has to take.
+//! One connection: its bytes, what its client has shown, and what it has to take.
 
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Sleep;
+
+/// What the client of a connection has shown of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Shown {
+    /// Nothing that anybody else could not.
+    Nothing,
+    /// A user's credentials, or that it is on this machine while no password is set.
+    User,
+    /// An administrator's credentials, or another node's proof.
+    Trusted,
+}
+
+/// Times are told since this.
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// What is known of a connection while it lasts.
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
+    /// A [`Shown`]; it only rises.
+    shown: AtomicU8,
+    /// Whether it has one of the places that are kept for few.
+    is_extra: AtomicBool,
+    began: Instant,
+    /// Whether there was a request.
+    has_asked: AtomicBool,
+    /// Requests that are being answered.
+    asking: AtomicU32,
+    /// When the last byte came or went, in milliseconds.
+    last_byte: AtomicU64,
+    cut: Notify,
     /// Whether it carries several requests at once, each as a stream (HTTP/2).
     has_streams: AtomicBool,
     /// What waits for the client, by number, and since when. Only where there are streams.
@@ -23,9 +51,83 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(peer: SocketAddr) -> Self {
-        let (waiting, numbers) = (Mutex::default(), AtomicU64::new(0));
-        Connection { peer, has_streams: AtomicBool::new(false), waiting, numbers }
+    pub(super) fn new(peer: SocketAddr, is_extra: bool) -> Self {
+        let connection = Connection {
+            peer,
+            shown: AtomicU8::new(Shown::Nothing as u8),
+            is_extra: AtomicBool::new(is_extra),
+            began: Instant::now(),
+            has_asked: AtomicBool::new(false),
+            asking: AtomicU32::new(0),
+            last_byte: AtomicU64::new(0),
+            cut: Notify::new(),
+            has_streams: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            numbers: AtomicU64::new(0),
+        };
+        connection.touch();
+        connection
+    }
+
+    /// Notes what the client has shown.
+    pub(super) fn shows(&self, shown: Shown) {
+        self.shown.fetch_max(shown as u8, Ordering::Relaxed);
+    }
+
+    /// The most that the client has shown.
+    pub(super) fn shown(&self) -> Shown {
+        match self.shown.load(Ordering::Relaxed) {
+            0 => Shown::Nothing,
+            1 => Shown::User,
+            _ => Shown::Trusted,
+        }
+    }
+
+    /// Whether it has one of the places that are kept for nodes, administrators and probes.
+    pub(super) fn is_extra(&self) -> bool {
+        self.is_extra.load(Ordering::Relaxed)
+    }
+
+    /// Gives it a place like any other.
+    pub(super) fn is_no_longer_extra(&self) {
+        self.is_extra.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes a request, until what this returns is dropped.
+    pub(super) fn asks(self: &Arc<Self>) -> Asking {
+        self.has_asked.store(true, Ordering::Relaxed);
+        self.asking.fetch_add(1, Ordering::Relaxed);
+        Asking(self.clone())
+    }
+
+    /// Whether a request is being answered; its answer may still be on its way when it no longer is.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asking.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes that a byte came or went.
+    pub(super) fn touch(&self) {
+        self.last_byte.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// When the last byte came or went, in milliseconds since some time.
+    pub(super) fn last_byte(&self) -> u64 {
+        self.last_byte.load(Ordering::Relaxed)
+    }
+
+    /// How long no byte has come or gone.
+    pub(super) fn idle(&self) -> Duration {
+        Duration::from_millis(now_ms().saturating_sub(self.last_byte()))
+    }
+
+    /// Ends it.
+    pub(super) fn cut(&self) {
+        self.cut.notify_one();
+    }
+
+    /// Returns when it has to end.
+    pub(super) async fn is_cut(&self) {
+        self.cut.notified().await;
     }
 
     /// Says that it is HTTP/2.
@@ -50,21 +152,34 @@ impl Connection {
         self.waiting.lock().remove(&number);
     }
 
-    /// Returns when the client has not taken something of a stream for so long.
-    pub(super) async fn stands_still(&self, limit: Duration) {
-        loop {
-            tokio::time::sleep(limit / 4).await;
-            let oldest = self.waiting.lock().values().min().copied();
-            if oldest.is_some_and(|since| since.elapsed() > limit) {
-                return;
-            }
+    /// Why it should not last any longer: nothing was asked within `head` since it began, or nothing of a stream was
+    /// taken for `send`.
+    pub(super) fn is_overdue(&self, head: Duration, send: Duration) -> Option<&'static str> {
+        if !self.has_asked.load(Ordering::Relaxed) && self.began.elapsed() >= head {
+            return Some("nothing was asked");
         }
+        let oldest = self.waiting.lock().values().min().copied();
+        oldest.is_some_and(|since| since.elapsed() > send).then_some("a stream was not taken")
     }
+}
+
+/// A request that is being answered.
+pub(super) struct Asking(Arc<Connection>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.asking.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(BEGAN.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A connection's bytes. Fails where the other end takes nothing for too long of what is written.
 pub(super) struct Wire<S> {
     stream: S,
+    connection: Arc<Connection>,
     limit: Duration,
     /// Runs while there is something to write that nobody takes.
     stands_still: Option<Pin<Box<Sleep>>>,
@@ -72,14 +187,15 @@ pub(super) struct Wire<S> {
 
 impl<S> Wire<S> {
     /// `limit` is how long the other end may take nothing.
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Wire { stream, limit, stands_still: None }
+    pub(super) fn new(stream: S, connection: Arc<Connection>, limit: Duration) -> Self {
+        Wire { stream, connection, limit, stands_still: None }
     }
 
     /// What a try to write came to, and whether it was the last one.
     fn written<T>(&mut self, context: &mut Context<'_>, written: Poll<Result<T>>) -> Poll<Result<T>> {
         if written.is_ready() {
             self.stands_still = None;
+            self.connection.touch();
             return written;
         }
         let limit = self.limit;
@@ -91,7 +207,11 @@ impl<S> Wire<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() {
+            self.connection.touch();
+        }
+        read
     }
 }
 
@@ -127,18 +247,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-    use std::sync::Arc;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(200);
 
+    fn connection() -> Arc<Connection> {
+        Arc::new(Connection::new(SocketAddr::from(([127, 0, 0, 1], 1)), false))
+    }
+
     #[tokio::test]
     async fn who_takes_nothing_is_cut_off_and_who_takes_a_little_is_not() {
         let (near, mut far) = tokio::io::duplex(1000);
-        let mut wire = Wire::new(near, LIMIT);
+        let mut wire = Wire::new(near, connection(), LIMIT);
         let slow = tokio::spawn(async move {
             let mut taken = vec![0; 100];
             for _ in 0..20 {
@@ -153,21 +275,19 @@ mod tests {
         assert_eq!(refused.kind(), ErrorKind::TimedOut);
     }
 
-    #[tokio::test]
-    async fn a_stream_that_stands_still_is_found_and_one_that_goes_on_is_not() {
-        let connection = Arc::new(Connection::new(SocketAddr::from(([127, 0, 0, 1], 1))));
-        let goes_on = connection.waits_for_client(None);
-        let stands = connection.waits_for_client(None);
-        let other = connection.clone();
-        let going = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(LIMIT / 8).await;
-                other.waits_for_client(Some(goes_on));
-            }
-        });
-        tokio::time::timeout(20 * LIMIT, connection.stands_still(LIMIT)).await.expect("one stands still");
-        connection.does_not_wait(stands);
-        assert!(tokio::time::timeout(4 * LIMIT, connection.stands_still(LIMIT)).await.is_err());
-        going.abort();
+    #[test]
+    fn who_asks_nothing_and_whose_stream_stands_still_is_overdue() {
+        let long = Duration::from_secs(60);
+        let connection = connection();
+        assert_eq!(connection.is_overdue(Duration::ZERO, long), Some("nothing was asked"));
+        drop(connection.asks());
+        assert_eq!(connection.is_overdue(Duration::ZERO, long), None);
+        let number = connection.waits_for_client(None);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(connection.is_overdue(long, Duration::from_millis(10)), Some("a stream was not taken"));
+        connection.waits_for_client(Some(number));
+        assert_eq!(connection.is_overdue(long, Duration::from_millis(15)), None, "something was taken");
+        connection.does_not_wait(number);
+        assert_eq!(connection.is_overdue(long, Duration::ZERO), None);
     }
 }

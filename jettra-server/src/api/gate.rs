@@ -17,10 +17,10 @@ use jettra_client::wire::ErrorCode;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{self, insert};
-use super::connection::Connection;
+use super::connection::{Connection, Shown};
 use super::request::{Query, Request, call};
 use super::{Access, App, Kind, Route, federated, health, routes, rpc};
-use crate::auth::{Basis, Origin, Principal, Role, check_host_and_origin};
+use crate::auth::{Basis, FarEnd, Origin, Principal, Role, check_host_and_origin};
 use crate::cluster::Call;
 use crate::error::{Error, Result};
 use crate::state::CHANGED;
@@ -100,7 +100,7 @@ async fn enter(
             app.cluster.wait_started(app.config.request_timeout).await;
         }
         let ends = ends(&parts)?;
-        let origin = Origin::of(ends.peer, &parts.headers);
+        let origin = origin(&parts)?;
         if route.path.starts_with("/api") || route.path.starts_with(federated::PREFIX) {
             check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
         }
@@ -108,6 +108,11 @@ async fn enter(
         let basis = query.as_ref().map_or(Basis::Cluster, |query| basis(route, query));
         let authorization = parts.headers.get(AUTHORIZATION).cloned();
         let principal = principal(&app, route.access, authorization.as_ref(), &origin, basis).await?;
+        if let Some(connection) = &connection
+            && let Access::Role(_) = route.access
+        {
+            come_in(connection, &principal, authorization.is_some())?;
+        }
         let query = query?;
         route.check(&query, &parts.headers)?;
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
@@ -123,7 +128,7 @@ async fn enter(
         let bytes = body.as_ref().map(|b| without_mark(&b.bytes)).unwrap_or_default();
         let request =
             Request { method: parts.method, path, query, headers: parts.headers, body: bytes, principal, origin, call };
-        let (origin, deadline) = (request.origin, request.call.deadline);
+        let (origin, deadline) = (request.origin.clone(), request.call.deadline);
         let answer = match (route.handler)(app.clone(), request).await {
             Err(e) if e.detail(CHANGED).is_some() => {
                 return Err(look_again(&app, route.access, authorization.as_ref(), &origin, deadline, &e).await);
@@ -139,8 +144,25 @@ async fn enter(
     entered.await.unwrap_or_else(answer::error)
 }
 
+/// Notes what a connection's client has shown, and sends it away where it is on a place that is kept for others.
+fn come_in(connection: &Connection, principal: &Principal, has_shown: bool) -> Result<()> {
+    let is_admin = principal.role >= Role::Admin;
+    if connection.is_extra() && !is_admin {
+        return Err(Error::busy("too many connections: try again in a moment, or raise MaxConnections"));
+    }
+    connection.shows(if is_admin && has_shown { Shown::Trusted } else { Shown::User });
+    Ok(())
+}
+
 pub(super) fn ends(parts: &Parts) -> Result<Ends> {
     parts.extensions.get::<Ends>().copied().ok_or_else(|| Error::internal("a request without a connection"))
+}
+
+/// Where the request comes from.
+pub(super) fn origin(parts: &Parts) -> Result<Origin> {
+    let far = parts.extensions.get::<Arc<FarEnd>>();
+    let far = far.ok_or_else(|| Error::internal("a request without a connection"))?;
+    Ok(Origin::of(far, &parts.headers))
 }
 
 /// What the request is answered from, as its handler will see it.
@@ -182,7 +204,7 @@ async fn principal(
 ) -> Result<Principal> {
     let role = match access {
         Access::Public => return Ok(Principal::nobody()),
-        Access::Machine if origin.is_this_machine || app.config.metrics_public => return Ok(Principal::nobody()),
+        Access::Machine if app.config.metrics_public || origin.is_owner().await => return Ok(Principal::nobody()),
         Access::Machine => Role::Admin,
         Access::Role(role) => role,
     };

@@ -2,7 +2,8 @@
 //!
 //! - `listener`: the port, on every address that `Host` means
 //! - [`server`]: connections: accept, bound, shut down
-//! - `connection`: one of them: its bytes, and what its client has to take
+//! - `places`: who has one, and who has to give it up
+//! - `connection`: one of them: its bytes, what its client has shown, what it has to take
 //! - `room`: what answers under way take of the memory
 //! - `request`, `answer`: what comes in, parsed once; what goes out
 //! - `stream`: answers that are written while they are sent
@@ -24,6 +25,7 @@ mod health;
 mod listener;
 mod live;
 mod openapi;
+mod places;
 mod queries;
 mod request;
 mod room;
@@ -86,7 +88,7 @@ pub struct App {
 enum Access {
     /// Everybody.
     Public,
-    /// This machine without credentials, others as administrators, unless configured.
+    /// The user that the node runs as, on this machine, without credentials, others as administrators, unless configured.
     Machine,
     /// Users with this role or a higher one.
     Role(Role),

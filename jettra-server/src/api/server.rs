@@ -1,7 +1,8 @@
 //! Connections: accepted up to a bound, HTTP/1.1 and HTTP/2 cleartext, finished before the node stops.
 
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -10,12 +11,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
-use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
-use super::connection::{Connection, Wire};
+use super::connection::Wire;
 use super::gate::{Ends, router};
+use super::places::Places;
 use super::{App, Listener};
+use crate::auth::FarEnd;
+use crate::descriptors;
 use crate::peers::Pace;
 use crate::seldom::Seldom;
 
@@ -31,11 +34,12 @@ const STREAM_BYTES: usize = 64 << 10;
 
 /// Serves `app` on `listener` until `stop`, then finishes what was accepted, at most for `grace`.
 pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output = ()>, grace: Duration) {
-    let room = Arc::new(Semaphore::new(app.config.max_connections));
+    let places = Places::new(app.config.max_connections, app.config.max_connections_per_address);
+    let descriptors = descriptors::limit().saturating_sub(descriptors::SPARE);
     let send_timeout = app.config.send_timeout;
     let router = router(app);
     let graceful = GracefulShutdown::new();
-    let unaccepted = Seldom::default();
+    let (unaccepted, crowded) = (Seldom::default(), Seldom::default());
     let mut http = Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 << 10);
     http.http2()
@@ -43,25 +47,48 @@ pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output =
         .max_concurrent_streams(STREAMS)
         .max_send_buf_size(STREAM_BYTES)
         .keep_alive_interval(Some(HEAD));
-    tokio::pin!(stop);
+    let mut stop = std::pin::pin!(stop);
+    let mut overdue = std::pin::pin!(places.clone().cut_overdue(HEAD, send_timeout));
     loop {
         // Beyond the bound new connections wait in the kernel's queue, which is bounded as well.
         let accepted = async {
-            let Ok(place) = room.clone().acquire_owned().await else { return None };
-            Some((listener.accept().await, place))
+            places.room().await;
+            listener.accept().await
         };
-        let (stream, peer, place) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = accepted => match accepted {
-                Some((Ok((stream, peer)), place)) => (stream, peer, place),
-                Some((Err(e), _)) => {
-                    // Out of file descriptors, or a connection that is gone already.
-                    unaccepted.tell(move |times| tracing::warn!(times, error = %e, "a connection was not accepted"));
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                Ok(accepted) => accepted,
+                Err(e) => {
+                    // A connection that is gone already, or the system has no more open files to give.
+                    if !is_gone(&e) {
+                        unaccepted.tell(move |times| tracing::warn!(times, error = %e, "a connection was not accepted"));
+                        places.cut_one();
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
                     continue;
                 }
-                None => break,
             },
             () = &mut stop => break,
+            () = &mut overdue => break,
+        };
+        // The system gives the lowest number that is free, so the files below this one are open.
+        let open = usize::try_from(stream.as_raw_fd()).unwrap_or_default();
+        if open >= descriptors {
+            unaccepted.tell(move |times| {
+                tracing::warn!(
+                    times,
+                    open,
+                    "a connection was closed at once: the files that may be opened are for the log and the store"
+                );
+            });
+            places.cut_one();
+            continue;
+        }
+        let Some(place) = places.take(peer) else {
+            crowded.tell(move |times| {
+                tracing::warn!(times, from = %peer.ip(), "connections were closed at once: MaxConnectionsPerAddress of that address are there");
+            });
+            continue;
         };
         let Ok(local) = stream.local_addr() else { continue };
         if let Err(e) = stream.set_nodelay(true) {
@@ -76,37 +103,33 @@ pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output =
         let router = router.clone();
         // How fast this connection may call without a session, as another node that calls does twice.
         let pace = Arc::new(Pace::new(32, Duration::from_millis(50), Duration::from_secs(1)));
-        let spoken = Arc::new(AtomicBool::new(false));
-        let said = spoken.clone();
-        let own = Arc::new(Connection::new(peer));
-        let this = own.clone();
+        let far = Arc::new(FarEnd::new(peer, local));
+        let own = place.connection().clone();
+        let wire = Wire::new(stream, own.clone(), send_timeout);
         let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
-            said.store(true, Ordering::Relaxed);
             if request.version() == Version::HTTP_2 {
                 own.carries_streams();
             }
             request.extensions_mut().insert(own.clone());
             request.extensions_mut().insert(Ends { peer, local });
             request.extensions_mut().insert(pace.clone());
-            router.clone().oneshot(request)
+            request.extensions_mut().insert(far.clone());
+            let asking = own.asks();
+            let answered = router.clone().oneshot(request);
+            async move {
+                let answered = answered.await;
+                drop(asking);
+                answered
+            }
         });
-        let connection = http.serve_connection(TokioIo::new(Wire::new(stream, send_timeout)), service).into_owned();
+        let connection = http.serve_connection(TokioIo::new(wire), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            let _place = place;
             tokio::pin!(connection);
-            // Before it knows the version of HTTP, hyper waits for ever.
-            let first = tokio::time::timeout(HEAD, &mut connection).await;
-            let ended = match first {
-                Ok(ended) => ended,
-                Err(_) if spoken.load(Ordering::Relaxed) => tokio::select! {
-                    ended = connection => ended,
-                    () = this.stands_still(send_timeout) => {
-                        tracing::debug!(peer = %this.peer, "a stream of a connection was not taken: cut off");
-                        return;
-                    }
-                },
-                Err(_) => return,
+            let ended = tokio::select! {
+                biased;
+                ended = &mut connection => ended,
+                () = place.connection().is_cut() => return,
             };
             if let Err(e) = ended {
                 tracing::debug!(peer = %peer, error = %e, "a connection broke");
@@ -114,7 +137,18 @@ pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output =
         });
     }
     drop(listener);
-    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+    let finished = async {
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = overdue => {}
+        }
+    };
+    if tokio::time::timeout(grace, finished).await.is_err() {
         tracing::warn!(grace = ?grace, "some requests were not finished in time");
     }
+}
+
+/// Whether an accept failed because of the connection itself.
+fn is_gone(e: &std::io::Error) -> bool {
+    matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
 }

@@ -12,7 +12,7 @@ mod origin;
 mod password;
 mod token;
 
-pub use origin::{Origin, check_host_and_origin, host_of};
+pub use origin::{FarEnd, Origin, check_host_and_origin, host_of};
 pub use password::hash;
 
 use std::sync::Arc;
@@ -208,7 +208,7 @@ impl Auth {
             }
         }
         if self.is_protected_mode() {
-            return if origin.is_this_machine { Ok(Principal::admin()) } else { Err(protected_mode()) };
+            return if origin.is_owner().await { Ok(Principal::admin()) } else { Err(protected_mode()) };
         }
         let Some(header) = authorization else {
             return Err(Error::unauthorized(
@@ -241,9 +241,10 @@ impl Auth {
         let user = state.user(&valid.user);
         let role = user.filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
         let role = role.ok_or_else(|| Error::unauthorized("the token has ended: log in again"))?;
-        if valid.wants_renewal(now) && self.renewals.begin(&valid.id, now) {
-            let op =
-                Op::TokenRenew { id: valid.id.clone(), user: valid.user.clone(), expires_ms: now + token::LIFE_MS };
+        if let Some(expires_ms) = valid.renewal(now)
+            && self.renewals.begin(&valid.id, now)
+        {
+            let op = Op::TokenRenew { id: valid.id.clone(), user: valid.user.clone(), expires_ms };
             let cluster = self.cluster.clone();
             tokio::spawn(async move {
                 let call = Call::internal(Duration::from_secs(10));
@@ -264,7 +265,7 @@ impl Auth {
         self.wait_for_key().await;
         let principal = if !self.is_protected_mode() {
             self.by_password(name, password, origin).await?
-        } else if origin.is_this_machine {
+        } else if origin.is_owner().await {
             Principal::admin()
         } else {
             return Err(protected_mode());
@@ -280,7 +281,26 @@ impl Auth {
         })
     }
 
-    /// Sets a user's password; `old` is checked unless an administrator asks for someone else.
+    /// `POST /api/logout`: ends the token that the caller came with, on every node.
+    ///
+    /// # Errors
+    /// `bad_request` where it was not by a token, and what the write says.
+    pub async fn logout(&self, caller: &Principal, call: &Call) -> Result<()> {
+        let Some(id) = caller.token.clone() else {
+            return Err(Error::bad_request(
+                "only a token can be ended: send the one that should be as the Authorization header",
+            ));
+        };
+        let until_ms = crate::clock::now_ms() + token::LONGEST_MS;
+        let op = Op::TokenEnd { id, user: caller.name.clone(), until_ms };
+        let done = self.cluster.write(call, &Command::new(op)).await?;
+        done.outcome.into_result()?;
+        self.cluster.consensus()?.wait_applied(done.index, call.left()).await;
+        Ok(())
+    }
+
+    /// Sets a user's password; `old` is checked unless an administrator asks for someone else: whoever has found a
+    /// token must not get the account for it.
     ///
     /// # Errors
     /// `unauthorized` for a wrong old password, `bad_request` for an unfit new one, and what the write says.
@@ -299,7 +319,7 @@ impl Auth {
         }
         check_fitness("newPassword", new)?;
         let protected = self.is_protected_mode();
-        let administers = user.is_some() && caller.role == Role::Admin;
+        let administers = name != caller.name && caller.role == Role::Admin;
         let needs_old = !protected && (!administers || old.is_some());
         if needs_old {
             let old = old.ok_or_else(|| Error::bad_request("oldPassword is missing"))?;
@@ -345,8 +365,8 @@ impl Auth {
 
 fn protected_mode() -> Error {
     Error::forbidden(
-        "this cluster has no administrator password yet, so only its own machine may use it: set one there with \
-         curl -X POST http://localhost:<port>/api/change-password -d '{\"newPassword\":\"…\"}', or with AdminPassword in \
+        "this cluster has no administrator password yet, so only the user that runs this node may use it, on the same \
+         machine and without a proxy: set one there with curl -X POST http://localhost:<port>/api/change-password -d '{\"newPassword\":\"…\"}', or with AdminPassword in \
          config.json, or with JETTRA_ADMIN_PASSWORD",
     )
 }

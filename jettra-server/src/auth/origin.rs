@@ -1,35 +1,75 @@
 //! Where a request comes from, as far as it matters who it acts for.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
-use axum::http::header::{FORWARDED, HOST, ORIGIN, VIA};
+use axum::http::header::{HOST, ORIGIN};
+use tokio::sync::OnceCell;
 
 use crate::error::{Error, Result};
+use crate::peers::far_end_is_trusted;
+
+/// The other end of a connection. Whose process it is is looked up once, where it matters.
+#[derive(Debug)]
+pub struct FarEnd {
+    far: SocketAddr,
+    near: SocketAddr,
+    is_trusted: OnceCell<bool>,
+}
+
+impl FarEnd {
+    /// The far end of the connection between `far` and `near`, which is ours.
+    pub fn new(far: SocketAddr, near: SocketAddr) -> Self {
+        FarEnd { far, near, is_trusted: OnceCell::new() }
+    }
+
+    async fn is_trusted(&self) -> bool {
+        let (far, near) = (self.far, self.near);
+        let look = move || far_end_is_trusted(far, near);
+        let looked = self.is_trusted.get_or_init(async || tokio::task::spawn_blocking(look).await.unwrap_or(false));
+        *looked.await
+    }
+}
 
 /// Where a request comes from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Origin {
     /// The address at the other end of the connection.
     pub address: IpAddr,
-    /// Whether it is this machine itself, and not a proxy on it.
-    pub is_this_machine: bool,
+    /// Whether it says that it was passed on.
+    is_passed_on: bool,
+    /// None for what this node does by itself.
+    far: Option<Arc<FarEnd>>,
 }
 
 impl Origin {
-    /// The origin of a request that came over a connection from `peer`.
-    pub fn of(peer: SocketAddr, headers: &HeaderMap) -> Self {
-        let proxied = headers.contains_key(FORWARDED)
-            || headers.contains_key(VIA)
-            || headers.keys().any(|name| name.as_str().starts_with("x-forwarded-"));
-        let address = peer.ip().to_canonical();
-        Origin { address, is_this_machine: address.is_loopback() && !proxied }
+    /// The origin of a request that came over a connection from `far`.
+    pub fn of(far: &Arc<FarEnd>, headers: &HeaderMap) -> Self {
+        let is_passed_on = headers.keys().any(|name| names_an_address(name.as_str()));
+        Origin { address: far.far.ip().to_canonical(), is_passed_on, far: Some(far.clone()) }
     }
 
     /// The node itself.
     pub fn internal() -> Self {
-        Origin { address: IpAddr::from([127, 0, 0, 1]), is_this_machine: true }
+        Origin { address: IpAddr::from([127, 0, 0, 1]), is_passed_on: false, far: None }
     }
+
+    /// Whether it is a process of the user that this node runs as, or of root, on this machine, and passes on nobody
+    /// else's request.
+    pub async fn is_owner(&self) -> bool {
+        match &self.far {
+            None => true,
+            Some(far) => !self.is_passed_on && self.address.is_loopback() && far.is_trusted().await,
+        }
+    }
+}
+
+/// Whether a header of this name says for whom a proxy asks, as there are many: whoever sends one is no client.
+fn names_an_address(name: &str) -> bool {
+    name == "via"
+        || name.contains("forwarded")
+        || ["-ip", "-ipv6", "clientip", "socketip", "-addr", "-address"].iter().any(|end| name.ends_with(end))
 }
 
 /// Refuses requests that a web page elsewhere sent (`Origin`), or that reached this node under a
@@ -116,12 +156,41 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_proxy_on_this_machine_is_not_this_machine() {
-        let peer = "127.0.0.1:5000".parse().unwrap();
-        let mut headers = HeaderMap::new();
-        assert!(Origin::of(peer, &headers).is_this_machine);
-        headers.insert("x-forwarded-for", "192.0.2.1".parse().unwrap());
-        assert!(!Origin::of(peer, &headers).is_this_machine);
+    #[tokio::test]
+    async fn a_proxy_on_this_machine_is_not_its_owner() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = listener.local_addr().unwrap();
+        let stream = std::net::TcpStream::connect(near).unwrap();
+        let (_accepted, far) = listener.accept().unwrap();
+        let far = Arc::new(FarEnd::new(far, near));
+        assert!(Origin::of(&far, &HeaderMap::new()).is_owner().await);
+        for name in [
+            "Forwarded",
+            "Via",
+            "X-Forwarded-For",
+            "X-Original-Forwarded-For",
+            "X-Real-IP",
+            "CF-Connecting-IP",
+            "CF-Connecting-IPv6",
+            "True-Client-IP",
+            "X-Client-IP",
+            "X-Cluster-Client-IP",
+            "Fastly-Client-IP",
+            "X-Azure-ClientIP",
+            "X-Envoy-External-Address",
+            "CloudFront-Viewer-Address",
+            "X-Remote-Addr",
+        ] {
+            let name: axum::http::HeaderName = name.parse().unwrap();
+            let headers = HeaderMap::from_iter([(name.clone(), "127.0.0.1".parse().unwrap())]);
+            assert!(!Origin::of(&far, &headers).is_owner().await, "{name}");
+        }
+        // The same connection is looked at once; one that has ended before is nobody's.
+        drop(stream);
+        assert!(Origin::of(&far, &HeaderMap::new()).is_owner().await);
+        let gone = Arc::new(FarEnd::new(far.far, near));
+        assert!(!Origin::of(&gone, &HeaderMap::new()).is_owner().await);
+        let elsewhere = Arc::new(FarEnd::new("192.0.2.1:80".parse().unwrap(), near));
+        assert!(!Origin::of(&elsewhere, &HeaderMap::new()).is_owner().await);
     }
 }

@@ -22,6 +22,10 @@ impl Cluster {
     pub async fn may_open_session(&self, request: &ProveRequest, local: SocketAddr) -> Result<Option<u64>> {
         let conflict = |reason, message: String| Err(not_let_in(reason, Error::conflict(message)));
         let membership = self.identity().membership;
+        let is_other = membership.as_ref().is_none_or(|own| own.cluster_id != request.cluster);
+        if is_other && request.to != 0 && self.check_own_url(&request.url, local).await.is_ok() {
+            self.note_claim(request);
+        }
         match &membership {
             Some(own) if !request.cluster.is_empty() && request.cluster != own.cluster_id => {
                 let message =

@@ -16,6 +16,7 @@ use super::promotion::is_ready;
 use super::{Call, Cluster, ClusterCall, ClusterRequest, Verdict};
 use crate::error::{Error, Result};
 use crate::feature;
+use crate::lasting::Unless;
 use crate::peers::{NOT_LET_IN, NodeInfo, OwnProcess, Peer, PeerError, RPC_VERSION, Secret, Target};
 use crate::raft::{Consensus, Envelope, Member};
 use crate::state::{Answer, MemberDoc, NodeChange, NodeName, Op};
@@ -79,8 +80,11 @@ impl Cluster {
             let voter = if voter { None } else { Some(false) };
             let call = ClusterCall::Register { url: url.clone(), description: None, asked: None, voter };
             let request = ClusterRequest { call, dry_run: false };
+            let asked = Unless::new(|| {
+                node.asking.lock().remove(&url);
+            });
             let registered = node.cluster_call(&Call::internal(REGISTER_WAIT), request).await;
-            node.asking.lock().remove(&url);
+            drop(asked);
             if let Err(e) = registered {
                 // It asks again each second.
                 node.unregistered.tell(move |times| {
@@ -201,7 +205,10 @@ impl Cluster {
         let op = Op::ClusterRegister { id, url: url.to_owned(), incarnation, description, replica };
         let (raft_id, existed) = match self.command(op).await? {
             Answer::Member { raft_id, existed } => (raft_id, existed),
-            other => return Err(Error::internal(format!("registration was answered with {other:?}"))),
+            _ => {
+                let what = "a registration was answered as something else: this is a fault of this version";
+                return Err(Error::internal(what));
+            }
         };
         if info.raft_id != Some(raft_id) {
             let told = match info.raft_id {

@@ -39,7 +39,9 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
         let (picture, state) = (consensus.picture(), consensus.state());
         let docs = state.members();
         cluster.peers.note_registered(docs.iter().map(|doc| (doc.raft_id, doc.url.clone())));
-        consensus.set_paused(docs.iter().any(|doc| doc.raft_id == consensus.id() && doc.paused));
+        let paused = docs.iter().any(|doc| doc.raft_id == consensus.id() && doc.paused);
+        consensus.set_paused(paused);
+        consensus.stand_if_only_choice().await;
         cluster.keep_feature_level(state.feature_level()).await;
         if picture.state != ServerState::Leader {
             leads_in = None;
@@ -49,6 +51,9 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
             tracing::info!(term = picture.term, "this node leads");
             leads_in = Some(picture.term);
             since.clear();
+        }
+        if paused && cluster.hand_over(&consensus, EVERY).await {
+            continue;
         }
         note_phases(&mut since, &docs);
         let stopping = cluster.stopping_now(&picture);

@@ -107,6 +107,9 @@ impl Cluster {
         // A version of a lower level would not look at it; there only the leader does.
         let in_entry = self.state()?.feature_level() >= feature::RIGHTS;
         let unstamped = command.encode_unstamped(call.by.as_ref().filter(|_| in_entry));
+        if call.principal != OWN {
+            self.is_not_a_second_one()?;
+        }
         let own = call.principal == OWN;
         let node = self.clone();
         // A command with a key is applied once, whatever happens to its answers: so it may be sent again.
@@ -151,6 +154,7 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::write`], and what the call says.
     pub async fn cluster_call(self: &Arc<Self>, call: &Call, request: ClusterRequest) -> Result<serde_json::Value> {
+        self.is_not_a_second_one()?;
         let (node, who) = (self.clone(), call.who());
         let local = request.clone();
         let here = move |consensus, limit| {
@@ -282,11 +286,7 @@ impl Cluster {
             let left = call.left();
             if left.is_zero() {
                 let why = last.unwrap_or_else(|| "no leader is known".to_owned());
-                return Err(if doubt {
-                    unknown(&why)
-                } else {
-                    Error::no_leader(format!("no leader within the time limit ({why}): try again"))
-                });
+                return Err(if doubt { Error::in_doubt(&why) } else { Error::no_leader_in_time(&why) });
             }
             let not = match here(consensus.clone(), left).await {
                 Ok(Ok(done)) => return Ok(Reached::Here(done)),
@@ -297,7 +297,7 @@ impl Cluster {
                     consensus.changed(Duration::from_millis(20)).await;
                     continue;
                 }
-                Err(e) if doubt => return Err(unknown(e.message())),
+                Err(e) if doubt => return Err(Error::in_doubt(e.message())),
                 Err(e) => return Err(e),
             };
             if !call.forward {
@@ -308,10 +308,10 @@ impl Cluster {
                     match self.send(&consensus, id, &member, call, work()?).await {
                         Ok(done) => return Ok(Reached::There(done)),
                         Err(PeerError::Refused(e)) if !never_begun(&e) && (!repeatable || !may_repeat(&e)) => {
-                            return Err(if doubt { unknown(e.message()) } else { e });
+                            return Err(if doubt { Error::in_doubt(e.message()) } else { e });
                         }
                         Err(PeerError::NoAnswer { url, why }) if !repeatable => {
-                            return Err(unknown(&format!("no answer from the leader at {url}: {why}")));
+                            return Err(Error::in_doubt(&format!("no answer from the leader at {url}: {why}")));
                         }
                         Err(e) => {
                             doubt |= match &e {
@@ -387,12 +387,6 @@ fn not_leader(not: &NotLeader) -> Error {
         Some((_, member)) => error.with("leader", member.name.clone()).with("leaderUrl", member.url.clone()),
         None => error,
     }
-}
-
-fn unknown(why: &str) -> Error {
-    Error::timeout(format!(
-        "the write may or may not have happened ({why}): read before you repeat it, or repeat it with the same Idempotency-Key"
-    ))
 }
 
 fn not_json(e: serde_json::Error) -> Error {

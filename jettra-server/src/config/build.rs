@@ -23,15 +23,15 @@ impl Config {
         flags: &Flags,
     ) -> Result<Loaded, ConfigError> {
         let mut values = Values::default();
-        let mut warnings = match file {
+        let (mut warnings, note) = match file {
             Some(file) => values.add_file(file)?,
-            None => Vec::new(),
+            None => (Vec::new(), None),
         };
         values.add_env(env)?;
         values.add_flags(flags);
         let config = build(&values)?;
         warnings.extend(without_effect(&config));
-        Ok(Loaded { config, warnings, sources: values.sources(), file: file.map(|file| file.path.clone()) })
+        Ok(Loaded { config, warnings, note, sources: values.sources(), file: file.map(|file| file.path.clone()) })
     }
 }
 
@@ -59,6 +59,7 @@ pub(super) fn defaults() -> Config {
         send_timeout: Duration::from_secs(30),
         max_body_bytes: 16 * MIB,
         max_connections: 1_000,
+        max_connections_per_address: 500,
         max_in_flight_bytes: 64 * MIB,
         max_answer_bytes: 128 * MIB,
         cache_bytes: 64 * MIB,
@@ -77,6 +78,7 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
     let port = values.number(keys::PORT, default.port)?;
     let advertise_url = advertise_url(values, &host, port)?;
     let max_body_bytes = values.number(keys::MAX_BODY_BYTES, default.max_body_bytes)?;
+    let max_connections = values.number(keys::MAX_CONNECTIONS, default.max_connections)?;
     Ok(Config {
         data_dir: data_dir(values)?.unwrap_or(default.data_dir),
         distributed: values.switch(keys::DISTRIBUTED)?.unwrap_or(default.distributed),
@@ -95,7 +97,8 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         inactive_after: milliseconds(values, keys::INACTIVE_AFTER_MS, default.inactive_after)?,
         request_timeout: milliseconds(values, keys::REQUEST_TIMEOUT_MS, default.request_timeout)?,
         send_timeout: milliseconds(values, keys::SEND_TIMEOUT_MS, default.send_timeout)?,
-        max_connections: values.number(keys::MAX_CONNECTIONS, default.max_connections)?,
+        max_connections,
+        max_connections_per_address: values.number(keys::MAX_CONNECTIONS_PER_ADDRESS, max_connections.div_ceil(2))?,
         max_in_flight_bytes: max_in_flight_bytes(values, max_body_bytes, default.max_in_flight_bytes)?,
         max_answer_bytes: max_answer_bytes(values, max_body_bytes, default.max_answer_bytes)?,
         cache_bytes: values.number(keys::CACHE_BYTES, default.cache_bytes)?,

@@ -90,6 +90,8 @@ keys! {
         "Longest request body [default: 16777216]";
     MAX_CONNECTIONS = "MaxConnections", "JETTRA_MAX_CONNECTIONS", Some("max-connections"), Kind::Number(16..=1_000_000),
         "Connections served at once [default: 1000]";
+    MAX_CONNECTIONS_PER_ADDRESS = "MaxConnectionsPerAddress", "JETTRA_MAX_CONNECTIONS_PER_ADDRESS", Some("max-connections-per-address"), Kind::Number(1..=1_000_000),
+        "Connections from one other machine [default: half of MaxConnections]";
     MAX_IN_FLIGHT_BYTES = "MaxInFlightBytes", "JETTRA_MAX_IN_FLIGHT_BYTES", Some("max-in-flight-bytes"), Kind::Number(1_024..=BYTES_MAX),
         "Bytes of requests under way before writes get `busy` [default: 67108864]";
     MAX_ANSWER_BYTES = "MaxAnswerBytes", "JETTRA_MAX_ANSWER_BYTES", Some("max-answer-bytes"), Kind::Number(1_024..=BYTES_MAX),

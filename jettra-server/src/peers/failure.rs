@@ -44,6 +44,7 @@ impl PeerError {
             PeerError::NotLetIn(_) | PeerError::Unproved(_) => {
                 "the other node and this one do not trust each other: their logs say why".to_owned()
             }
+            PeerError::Refused(error) => error.message().to_owned(),
             other => other.to_string(),
         }
     }

@@ -13,7 +13,10 @@ use super::client::Peer;
 use super::own_process::OwnProcess;
 use super::proof::{Handshake, Nonce, same};
 use super::secret::Secrets;
-use super::{IdentityAnswer, IdentityRequest, Key, NodeInfo, PeerError, ProveAnswer, ProveRequest, RPC_VERSION};
+use super::{
+    IdentityAnswer, IdentityRequest, Key, NOT_LET_IN, NodeInfo, Other, PeerError, ProveAnswer, ProveRequest,
+    RPC_VERSION,
+};
 use crate::error::Error;
 
 /// How long a node has to say who it is.
@@ -81,7 +84,12 @@ impl Peer {
                 None => {
                     let (node, url) = (self.clone(), self.target.url.clone());
                     let task = tokio::spawn(async move { node.open().await });
-                    let ended = move |e: tokio::task::JoinError| PeerError::NoAnswer { url, why: e.to_string() };
+                    let slot = self.slot.clone();
+                    let ended = move |e: tokio::task::JoinError| {
+                        // It has not let the next one try.
+                        slot.state.lock().opening = None;
+                        PeerError::NoAnswer { url, why: e.to_string() }
+                    };
                     let opening = async move { task.await.unwrap_or_else(|e| Err(ended(e))) }.boxed().shared();
                     state.opening = Some(opening.clone());
                     opening
@@ -94,6 +102,7 @@ impl Peer {
     async fn open(&self) -> Result<Arc<Session>, PeerError> {
         let shaken = tokio::time::timeout(HANDSHAKE, self.handshake()).await;
         let shaken = shaken.unwrap_or_else(|_| Err(self.no_answer("nothing within 2 s".into())));
+        self.note_other(&shaken);
         let mut state = self.slot.state.lock();
         state.opening = None;
         let (session, _) = shaken?;
@@ -101,6 +110,22 @@ impl Peer {
         session.ok_or_else(|| {
             PeerError::Unproved(format!("{} has no cluster secret: it waits to be registered", self.target.url))
         })
+    }
+
+    /// Notes who answers where a member is called, if it is not the member.
+    fn note_other(&self, shaken: &Result<(Option<Arc<Session>>, NodeInfo), PeerError>) {
+        let other = match shaken {
+            Ok((None, _)) => Other::Empty,
+            Err(PeerError::NotLetIn(e)) => match e.detail(NOT_LET_IN).and_then(serde_json::Value::as_str) {
+                Some("waiting") => Other::Empty,
+                Some("cluster" | "bad_proof") => Other::Foreign,
+                Some("target") => Other::Else,
+                _ => return,
+            },
+            Err(PeerError::Unproved(_)) => Other::Foreign,
+            _ => return,
+        };
+        self.peers.hearing.note_other(self.target.raft_id, other);
     }
 
     /// Whether a node answers that has a cluster secret.

@@ -14,6 +14,33 @@ struct Ear {
     /// When this node learned that there is such a member.
     known: Instant,
     heard: Option<Instant>,
+    /// Who answered in its place when it was called last, and when.
+    other: Option<(Other, Instant)>,
+}
+
+/// Who answers at a member's URL, where it is not the member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Other {
+    /// A node that belongs to no cluster.
+    Empty,
+    /// A node that belongs to another cluster, or does not know this one's secret.
+    Foreign,
+    /// Another member of this cluster, or of another version.
+    Else,
+}
+
+/// How long it counts who answered in a member's place; it is called more often.
+const COUNTS: Duration = Duration::from_secs(10);
+
+impl Other {
+    /// For the end of a sentence about the member.
+    pub fn said(self) -> &'static str {
+        match self {
+            Other::Empty => ", and a node answers there that has no data and belongs to no cluster",
+            Other::Foreign => ", and a node answers there that belongs to another cluster or has another secret",
+            Other::Else => ", and another node answers there",
+        }
+    }
 }
 
 impl Hearing {
@@ -22,15 +49,28 @@ impl Hearing {
         let mut ears = self.0.lock();
         ears.retain(|id, _| members.contains(id));
         for id in members {
-            ears.entry(*id).or_insert(Ear { known: Instant::now(), heard: None });
+            ears.entry(*id).or_insert(Ear { known: Instant::now(), heard: None, other: None });
         }
     }
 
     /// The member `raft_id` is heard now.
     pub fn note(&self, raft_id: u64) {
         if let Some(ear) = self.0.lock().get_mut(&raft_id) {
-            ear.heard = Some(Instant::now());
+            (ear.heard, ear.other) = (Some(Instant::now()), None);
         }
+    }
+
+    /// Another node answers where the member `raft_id` is called.
+    pub fn note_other(&self, raft_id: u64, other: Other) {
+        if let Some(ear) = self.0.lock().get_mut(&raft_id) {
+            ear.other = Some((other, Instant::now()));
+        }
+    }
+
+    /// Who answers where the member `raft_id` is called, if another one does.
+    pub fn other(&self, raft_id: u64) -> Option<Other> {
+        let (other, at) = self.0.lock().get(&raft_id)?.other?;
+        (at.elapsed() < COUNTS).then_some(other)
     }
 
     /// The time since a member was heard.

@@ -37,14 +37,14 @@ mod socket_owner;
 pub use client::Peer;
 pub use directory::{Peers, Target};
 pub use failure::PeerError;
-pub use hearing::Hearing;
+pub use hearing::{Hearing, Other};
 pub use own_process::OwnProcess;
 pub use pace::Pace;
 pub use proof::{Handshake, Nonce};
 pub use seal::{Key, StreamKey};
 pub use secret::{Secret, Secrets};
 pub use sessions::{Admitted, Refused, Sessions};
-pub use socket_owner::{far_end_is_ours, far_end_uid, listeners_at};
+pub use socket_owner::{far_end_is_ours, far_end_is_trusted, far_end_uid, listeners_at};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -7,10 +7,13 @@
 //! namespace all foreign users show as one, the overflow user. So where this process runs as one of these, the process at
 //! the other end must also be found, and be the same program.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::OnceLock;
 
 const ESTABLISHED: &str = "01";
+/// States in which a process may still hold its end: it has shut down its sending half, or the other end has.
+const HELD: [&str; 4] = [ESTABLISHED, "04", "05", "08"];
 const LISTEN: &str = "0A";
 const ROOT: u32 = 0;
 /// The overflow user where the system does not say another one.
@@ -19,14 +22,45 @@ const OVERFLOW: u32 = 65534;
 /// Whether the far end of the loopback connection between `far` and `near` belongs to this process's user; for root and
 /// the overflow user: to another process of this program. Blocks.
 pub fn far_end_is_ours(far: SocketAddr, near: SocketAddr) -> bool {
-    let Some(owner) = owner(far, near) else { return false };
+    let Some(owner) = owner(far, near, &[ESTABLISHED]) else { return false };
     Some(owner.uid) == own_uid() && (!is_shared(owner.uid) || is_this_program(owner.inode))
 }
 
 /// The user whose process is at the far end of the loopback connection between `far` and `near`, where it can be told.
 /// Blocks.
 pub fn far_end_uid(far: SocketAddr, near: SocketAddr) -> Option<u32> {
-    owner(far, near).map(|owner| owner.uid)
+    owner(far, near, &HELD).map(|owner| owner.uid)
+}
+
+/// Whether the far end of the loopback connection between `far` and `near` is a process of this process's user or of
+/// root's, who may do what that user may. Where the system tells nobody's sockets, it is taken for one. Blocks.
+pub fn far_end_is_trusted(far: SocketAddr, near: SocketAddr) -> bool {
+    match far_end_uid(far, near) {
+        Some(uid) => uid == ROOT || Some(uid) == own_uid(),
+        None => !tells_owners(),
+    }
+}
+
+/// Whether the system tells whose sockets are whose: tried once, on a connection of our own. Blocks.
+fn tells_owners() -> bool {
+    static TELLS: OnceLock<bool> = OnceLock::new();
+    let try_it = || -> std::io::Result<bool> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let stream = TcpStream::connect(listener.local_addr()?)?;
+        let (_accepted, far) = listener.accept()?;
+        let uid = far_end_uid(far, stream.peer_addr()?);
+        Ok(uid.is_some() && uid == own_uid())
+    };
+    *TELLS.get_or_init(|| {
+        let tells = try_it().unwrap_or(false);
+        if !tells {
+            tracing::warn!(
+                "this system does not tell whose connections are whose: until a password is set every process on this \
+                 machine may act as administrator"
+            );
+        }
+        tells
+    })
 }
 
 /// Whether a user's name on a socket does not say whose process it is.
@@ -62,8 +96,8 @@ struct Owner {
     inode: u64,
 }
 
-/// Who owns the socket at `far` of the established connection between these two addresses, compared whole.
-fn owner(far: SocketAddr, near: SocketAddr) -> Option<Owner> {
+/// Who owns the socket at `far`, in one of `states`, of the connection between these two addresses, compared whole.
+fn owner(far: SocketAddr, near: SocketAddr, states: &[&str]) -> Option<Owner> {
     let (far, near) = (canonical(far), canonical(near));
     if !far.ip().is_loopback() || !near.ip().is_loopback() {
         return None;
@@ -71,15 +105,15 @@ fn owner(far: SocketAddr, near: SocketAddr) -> Option<Owner> {
     ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().find_map(|table| {
         let text = std::fs::read_to_string(table).ok()?;
         // A socket that nobody has accepted yet, or has let go of, is shown without an inode and as root's.
-        text.lines().skip(1).find_map(|line| owner_in(line, far, near)).filter(|owner| owner.inode != 0)
+        text.lines().skip(1).find_map(|line| owner_in(line, far, near, states)).filter(|owner| owner.inode != 0)
     })
 }
 
 /// `sl local remote state tx:rx tr:when retransmits uid timeout inode …`
-fn owner_in(line: &str, far: SocketAddr, near: SocketAddr) -> Option<Owner> {
+fn owner_in(line: &str, far: SocketAddr, near: SocketAddr, states: &[&str]) -> Option<Owner> {
     let fields: Vec<&str> = line.split_whitespace().take(10).collect();
     let [_, local, remote, state, _, _, _, uid, _, inode] = fields[..] else { return None };
-    let is_it = state == ESTABLISHED && address(local)? == far && address(remote)? == near;
+    let is_it = states.contains(&state) && address(local)? == far && address(remote)? == near;
     is_it.then_some(())?;
     Some(Owner { uid: uid.parse().ok()?, inode: inode.parse().ok()? })
 }
@@ -129,7 +163,6 @@ fn program(process: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn both_ends_of_our_own_connection_are_ours() {
@@ -141,10 +174,16 @@ mod tests {
         assert!(far_end_is_ours(far, near));
         assert!(far_end_is_ours(near, far), "and from the other side");
         assert_eq!(far_end_uid(far, near), own_uid());
+        assert!(far_end_is_trusted(near, far) && tells_owners());
         // The whole address counts, and not only the port.
         let other = SocketAddr::new("127.0.0.2".parse().unwrap(), far.port());
         assert!(!far_end_is_ours(other, near) && !far_end_is_ours(near, other));
-        drop((stream, accepted));
+        // Who sends no more is still known; who has gone is nobody.
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(far_end_uid(near, far), own_uid());
+        drop(stream);
+        assert!(!far_end_is_trusted(near, far), "nobody is there");
+        drop(accepted);
     }
 
     #[test]

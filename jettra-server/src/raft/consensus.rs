@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::{ChangeMembers, ReadPolicy, ServerState, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
@@ -410,9 +410,9 @@ impl Consensus {
             written
         });
         let Ok(written) = tokio::time::timeout(limit, write).await else {
-            return Err(unknown_outcome("no majority confirmed it in time"));
+            return Err(Error::in_doubt("no majority confirmed it in time"));
         };
-        match written.map_err(|e| unknown_outcome(&e.to_string()))? {
+        match written.map_err(|e| Error::in_doubt(&e.to_string()))? {
             Ok(done) => {
                 let outcome = done.data.0.ok_or_else(|| Error::internal("a command was applied without an outcome"))?;
                 Ok(Ok(Committed { index: done.log_id.index, outcome }))
@@ -435,9 +435,11 @@ impl Consensus {
         match asked.map_err(|_| Error::no_leader("no majority confirmed the leader in time"))? {
             Ok(linearizer) => Ok(Ok(linearizer.read_log_id().index())),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(f))) => Ok(Err(f.into())),
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(e))) => {
-                Err(Error::no_leader(format!("no majority confirmed the leader: {e}")))
-            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(e))) => Err(Error::no_leader(format!(
+                "no majority confirmed the leader: {} of {} voters did: see GET /api/cluster, and try again",
+                e.got.len(),
+                self.picture().voters().len()
+            ))),
             Err(RaftError::Fatal(e)) => Err(halted(&self.fault(&e))),
         }
     }
@@ -479,6 +481,23 @@ impl Consensus {
     pub fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
         self.raft.runtime_config().elect(!paused && !self.is_quiet());
+    }
+
+    /// Stands for election although it is paused, where nobody else can be elected: acknowledged writes may be in its
+    /// log alone of those that are left.
+    pub async fn stand_if_only_choice(&self) {
+        let is_leaderless = self.contact.silence().is_none_or(|silence| silence > self.election_max);
+        if !self.paused.load(Ordering::Relaxed)
+            || self.is_quiet()
+            || !is_leaderless
+            || !self.contact.is_only_choice(2 * self.election_max)
+        {
+            return;
+        }
+        tracing::warn!("this node is paused, and only it can be elected: it takes over for a moment");
+        if let Err(e) = self.raft.trigger().elect(true).await {
+            tracing::warn!(error = %e, "no election was begun");
+        }
     }
 
     /// Makes a learner a voter. Idempotent.
@@ -537,12 +556,12 @@ impl Consensus {
         + 'static,
     ) -> Result<()> {
         let changed = tokio::time::timeout(limit, tokio::spawn(change)).await;
-        let changed = changed.map_err(|_| unknown_outcome("no majority confirmed the change of membership in time"))?;
-        match changed.map_err(|e| unknown_outcome(&e.to_string()))? {
+        let changed = changed.map_err(|_| Error::in_doubt("no majority confirmed the change of membership in time"))?;
+        match changed.map_err(|e| Error::in_doubt(&e.to_string()))? {
             Ok(_) => Ok(()),
             Err(e) => {
-                let lost = self.not_leader(e)?;
-                Err(Error::no_leader(format!("leadership was lost during the change of membership: {lost:?}")))
+                self.not_leader(e)?;
+                Err(Error::no_leader("leadership was lost during the change of membership: try again"))
             }
         }
     }
@@ -552,10 +571,19 @@ impl Consensus {
         match e {
             RaftError::APIError(ClientWriteError::ForwardToLeader(f)) => Ok(f.into()),
             RaftError::APIError(ClientWriteError::ChangeMembershipError(e)) => {
-                Err(Error::conflict(format!("the membership cannot change now: {e}")))
+                tracing::info!(error = %e, "raft refused a change of membership");
+                let why = match e {
+                    ChangeMembershipError::InProgress(_) => "another change of it is under way",
+                    ChangeMembershipError::EmptyMembership(_) => "nobody would be left who votes",
+                    ChangeMembershipError::LearnerNotFound(_) => "the node is no member",
+                    _ => "the leader has only just been elected, or others change it too",
+                };
+                Err(Error::conflict(format!(
+                    "the membership cannot change now: {why}: see GET /api/cluster, and try again"
+                )))
             }
-            RaftError::APIError(e) => Err(unknown_outcome(&e.to_string())),
-            RaftError::Fatal(e) => Err(unknown_outcome(&format!("the leader has stopped: {}", self.fault(&e)))),
+            RaftError::APIError(e) => Err(Error::in_doubt(&e.to_string())),
+            RaftError::Fatal(e) => Err(Error::in_doubt(&format!("the leader has stopped: {}", self.fault(&e)))),
         }
     }
 
@@ -646,12 +674,6 @@ impl From<ForwardToLeader<TypeConfig>> for NotLeader {
     fn from(f: ForwardToLeader<TypeConfig>) -> Self {
         NotLeader { leader: f.leader_id.zip(f.leader_node) }
     }
-}
-
-fn unknown_outcome(why: &str) -> Error {
-    Error::timeout(format!(
-        "the write may or may not have happened ({why}): read before you repeat it, or repeat it with the same Idempotency-Key"
-    ))
 }
 
 fn halted(why: &Fault) -> Error {

@@ -1,4 +1,5 @@
-//! What a node has heard of leaders: it says afterwards why the node was elected itself.
+//! What a node has heard of leaders, and of those who would be: it says afterwards why the node was elected itself, and
+//! whether nobody else can be.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ pub struct Contact {
     heard: Mutex<Option<(u64, Instant)>>,
     /// Who asked this node last to take over.
     handed: Mutex<Option<(u64, Instant)>>,
+    /// Since no leader was heard: when somebody first and last wanted to be elected whose log ends before ours.
+    behind: Mutex<Option<(Instant, Instant)>>,
 }
 
 /// Why this node was elected.
@@ -31,11 +34,25 @@ impl Contact {
     /// The leader `raft_id` was heard.
     pub(super) fn heard(&self, raft_id: u64) {
         *self.heard.lock() = Some((raft_id, Instant::now()));
+        *self.behind.lock() = None;
     }
 
     /// The leader `raft_id` asks this node to take over.
     pub(super) fn handed_over(&self, raft_id: u64) {
         *self.handed.lock() = Some((raft_id, Instant::now()));
+    }
+
+    /// Somebody wants to be elected whose log ends before ours.
+    pub(super) fn refused_one_behind(&self) {
+        let now = Instant::now();
+        let mut behind = self.behind.lock();
+        *behind = Some((behind.map_or(now, |(first, _)| first), now));
+    }
+
+    /// Whether those who stand for election have gone on for `long` with logs that end before ours, and nobody with one
+    /// as long as ours was elected: then only this node can be.
+    pub(super) fn is_only_choice(&self, long: Duration) -> bool {
+        self.behind.lock().is_some_and(|(first, last)| first.elapsed() >= long && last.elapsed() < long)
     }
 
     /// Why this node leads, asked when it has just been elected.
@@ -71,5 +88,17 @@ mod tests {
         assert!(matches!(contact.cause(), Cause::Silent(2, _)));
         contact.handed_over(2);
         assert_eq!(contact.cause(), Cause::HandedOver(2));
+    }
+
+    #[test]
+    fn a_node_is_the_only_choice_until_a_leader_is_heard() {
+        let (contact, long) = (Contact::default(), Duration::ZERO);
+        assert!(!contact.is_only_choice(long));
+        contact.refused_one_behind();
+        assert!(!contact.is_only_choice(Duration::from_secs(60)), "others may yet be elected");
+        *contact.behind.lock() = Some((Instant::now() - Duration::from_secs(3), Instant::now()));
+        assert!(contact.is_only_choice(Duration::from_secs(2)));
+        contact.heard(1);
+        assert!(!contact.is_only_choice(long));
     }
 }

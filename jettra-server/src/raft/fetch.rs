@@ -83,7 +83,8 @@ where
     drop(pieces);
     let (fresh, state) = import.await.map_err(|e| e.to_string())??;
     if state.applied().index.is_none_or(|index| index < at_least) {
-        return Err(format!("it stands at {:?}, and this node's log goes on from {at_least}", state.applied().index));
+        let at = state.applied().index.map_or_else(|| "the beginning".to_owned(), |index| format!("index {index}"));
+        return Err(format!("it stands at {at}, and this node's log goes on from {at_least}"));
     }
     let swapped = tokio::task::spawn_blocking(move || store.swap(fresh, state)).await;
     swapped.map_err(|e| e.to_string())?.map_err(|e| e.to_string())

@@ -98,7 +98,12 @@ pub async fn call(consensus: &Consensus, name: &str, body: &Bytes, proved: u64) 
             let call = parse::<VoteRequest<TypeConfig>>(body)?;
             check(consensus, &call, proved)?;
             may_vote(consensus, &call.body)?;
-            answer(&raft.pre_vote(call.body).await.map_err(stopped)?)
+            let theirs = call.body.last_log_id;
+            let answered = raft.pre_vote(call.body).await.map_err(stopped)?;
+            if !answered.vote_granted && answered.last_log_id > theirs {
+                consensus.contact().refused_one_behind();
+            }
+            answer(&answered)
         }
         "transfer" => {
             let call = parse::<TransferLeaderRequest<TypeConfig>>(body)?;

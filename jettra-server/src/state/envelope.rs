@@ -92,7 +92,7 @@ impl Envelope {
     pub fn decode(bytes: &Bytes) -> Result<Envelope, Halt> {
         let broken = || Halt::damage("a document's envelope is broken");
         if bytes.first() != Some(&FORMAT) {
-            return Err(Halt::damage(format!("a document's envelope has the format {:?}", bytes.first())));
+            return Err(Halt::damage(format!("a document's envelope has the format {}", bytes.first().unwrap_or(&0))));
         }
         let long = |at: usize| -> Result<u64, Halt> {
             let field = bytes.get(at..at + 8).ok_or_else(broken)?;

@@ -81,8 +81,10 @@ impl<'a> Stage<'a> {
 
     /// Starts the next entry.
     pub fn begin(&mut self, index: u64, position: &[u8]) -> Result<(), Halt> {
-        if self.meta.index.is_some_and(|applied| index != applied + 1) {
-            return Err(Halt::Misuse { what: format!("log entry {index} follows {:?}", self.meta.index) });
+        if let Some(applied) = self.meta.index
+            && index != applied + 1
+        {
+            return Err(Halt::Misuse { what: format!("log entry {index} follows {applied}") });
         }
         self.meta.index = Some(index);
         self.meta.position = Bytes::copy_from_slice(position);

@@ -36,6 +36,8 @@ use parking_lot::{Mutex, RwLock};
 use super::large::{self, Head, Stored};
 use super::sled_files::{self, Mark};
 use super::{Batch, ChunkLimit, Engine, EngineStatus, Order, Pair, Result, StorageError, is_empty_range};
+use crate::descriptors;
+use crate::lasting::panic_text;
 use crate::remedy::Kind;
 
 /// Entries in a leaf. A flush rewrites whole leaves, so small ones suit scattered writes; it is fixed for a store.
@@ -162,6 +164,12 @@ impl SledEngine {
         Err(self.fail(error))
     }
 
+    fn flush(&self) -> Result<()> {
+        // It may begin a new file of its metadata, and does not try again.
+        descriptors::wait_for_one();
+        self.with("flush", |tree| tree.flush().map(drop))
+    }
+
     /// From now on every call fails with the first error.
     fn fail(&self, error: StorageError) -> StorageError {
         self.failure.write().get_or_insert(error).clone()
@@ -172,7 +180,7 @@ impl SledEngine {
         // Closing flushes what came since the last flush. So there should be little of it.
         for _ in 0..CALMING_FLUSHES {
             let began = Instant::now();
-            self.with("flush", |tree| tree.flush())?;
+            self.flush()?;
             self.write_mark()?;
             if began.elapsed() < CALM {
                 break;
@@ -336,7 +344,7 @@ impl Engine for SledEngine {
     fn durable_point(&self) -> Result<()> {
         let _one_flush = self.flusher.lock();
         let before = self.volatile_bytes.load(Ordering::Relaxed);
-        self.with("flush", |tree| tree.flush())?;
+        self.flush()?;
         self.write_mark()?;
         self.volatile_bytes.fetch_sub(before, Ordering::Relaxed);
         if self.written_bytes.load(Ordering::Relaxed) > self.config.written_bytes {
@@ -434,14 +442,6 @@ fn without_places(error: &io::Error) -> String {
 fn panicked(path: &Path, when: &str, panic: &(dyn std::any::Any + Send)) -> StorageError {
     let text = panic_text(panic);
     StorageError::of_kind(path, Kind::of_words(text).unwrap_or(Kind::Damage), format!("{when}: {text}"))
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 /// Writes the format mark of a new store, or refuses one that was made otherwise.

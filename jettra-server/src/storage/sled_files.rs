@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::StorageError;
+use crate::descriptors::patiently;
 use crate::sealed;
 
 /// Which metadata log was the last one, and how many bytes it had.
@@ -39,7 +40,7 @@ struct Files {
 impl Mark {
     /// The mark of the sled files in `tree` as they are now, after a flush. `None` before the first one.
     pub fn of(tree: &Path) -> io::Result<Option<Mark>> {
-        let files = Files::of(tree)?;
+        let files = patiently(|| Files::of(tree))?;
         let Some((log, path)) = files.logs.last() else { return Ok(None) };
         Ok(Some(Mark { log: *log, bytes: fs::metadata(path)?.len() }))
     }
@@ -56,7 +57,7 @@ impl Mark {
     /// Keeps the mark for the store at `store`, whose sled files are in `tree`. Returns when it is on disk.
     pub fn store(self, store: &Path, tree: &Path) -> io::Result<()> {
         // sled makes a new log's name durable only with the first frame in it.
-        fs::File::open(tree.join("metadata"))?.sync_all()?;
+        patiently(|| fs::File::open(tree.join("metadata")))?.sync_all()?;
         let line = sealed::line(&format!("{} {}", self.log, self.bytes));
         crate::files::write(&mark_path(store), line.as_bytes())
     }

@@ -31,6 +31,7 @@ mod help;
 mod history;
 mod insert;
 mod login;
+mod logout;
 mod patch;
 mod rename_col;
 mod rename_db;
@@ -53,6 +54,7 @@ use crate::text;
 pub const TABLE: &[Command] = &[
     connect::COMMAND,
     login::COMMAND,
+    logout::COMMAND,
     federated_nodes::COMMAND,
     federated_leader::COMMAND,
     cluster_status::COMMAND,

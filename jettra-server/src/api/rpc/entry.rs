@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::{Bound, Call, Caller, Handler, Who, unknown_call};
 use crate::api::App;
 use crate::api::answer::{self, Answer};
+use crate::api::connection::{Connection, Shown};
 use crate::api::gate::{self, Ends, ends, read_body};
 use crate::auth::check_host_and_origin;
 use crate::error::{Error, Result};
@@ -62,6 +63,7 @@ pub(super) struct Incoming {
 pub(super) struct SealedHead {
     header: String,
     path: String,
+    connection: Option<Arc<Connection>>,
     /// Who called, once it was opened: the answer is sealed then.
     by: Arc<Mutex<Option<Admitted>>>,
 }
@@ -74,6 +76,9 @@ impl SealedHead {
     pub(super) fn admit(&self, app: &App, head: Bytes) -> Result<(Admitted, Bytes)> {
         let opened = app.cluster.sessions.admit(&self.header, &self.path, head).map_err(refused)?;
         *self.by.lock() = Some(opened.0.clone());
+        if let Some(connection) = &self.connection {
+            connection.shows(Shown::Trusted);
+        }
         end_if_removed(app, opened.0.from)?;
         Ok(opened)
     }
@@ -144,15 +149,19 @@ async fn answer_call(
     };
     let call = Call::named(name).ok_or_else(|| unknown_call(name))?;
     let path = parts.uri.path().to_owned();
+    let connection = parts.extensions.get::<Arc<Connection>>().cloned();
     if let Handler::Receives(handler) = call.handler {
         let stream = body.into_data_stream();
-        let head = SealedHead { header, path, by: by.clone() };
+        let head = SealedHead { header, path, connection, by: by.clone() };
         return handler(app.clone(), Incoming { head, stream }).await.map(Reply::Whole);
     }
     let mut read = read_members(app, call.bound, &parts.headers, body).await?;
     let sealed = std::mem::take(&mut read.bytes);
     let (admitted, body) = app.cluster.sessions.admit(&header, &path, sealed).map_err(refused)?;
     *by.lock() = Some(admitted.clone());
+    if let Some(connection) = &connection {
+        connection.shows(Shown::Trusted);
+    }
     end_if_removed(app, admitted.from)?;
     match call.handler {
         Handler::Whole(handler) => handler(app.clone(), Caller::Member(admitted), body).await.map(Reply::Whole),

@@ -37,13 +37,25 @@ pub(super) async fn prove(app: &Arc<App>, caller: Caller, body: Bytes) -> Result
         return Err(Error::bad_request("there is a session already"));
     };
     let cluster = &app.cluster;
-    // A node that has just started may be about to begin a cluster of its own.
-    cluster.wait_whose(WHOSE).await;
+    if request.to == 0 {
+        // A node that has just started may be about to begin a cluster of its own.
+        cluster.wait_whose(WHOSE).await;
+    }
     let Some(secrets) = cluster.secrets() else {
         stranger.is_same_user().await?;
+        cluster.note_claim(&request);
         return json_bytes(&ProveAnswer { proof: String::new(), removed: None, node: own_info(app)? });
     };
-    let secret = proved(app, &stranger, &secrets, &request).await?;
+    let secret = match proved(app, &stranger, &secrets, &request).await {
+        Ok(secret) => secret,
+        Err(e) => {
+            // This cluster has made its secret itself, so another one that was begun on this machine has another secret.
+            if request.to != 0 && cluster.hands_out_secret() && stranger.is_same_user().await.is_ok() {
+                cluster.note_claim(&request);
+            }
+            return Err(e);
+        }
+    };
     let removed = cluster.may_open_session(&request, stranger.ends.local).await?;
     if removed.is_none() {
         cluster.sessions.open(secret, &request, stranger.ends.peer.ip()).map_err(refused)?;

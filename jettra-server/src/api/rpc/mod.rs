@@ -31,7 +31,7 @@ use serde::de::DeserializeOwned;
 use self::entry::Stranger;
 use super::App;
 use super::answer::{self, Answer};
-use super::gate::ends;
+use super::gate::{ends, origin};
 use crate::auth::{Basis, Role, check_host_and_origin};
 use crate::error::{Error, Result};
 use crate::peers::Admitted;
@@ -172,7 +172,7 @@ async fn status(State(app): State<Arc<App>>, request: axum::extract::Request) ->
         let (parts, _) = request.into_parts();
         let ends = ends(&parts)?;
         check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
-        let origin = crate::auth::Origin::of(ends.peer, &parts.headers);
+        let origin = origin(&parts)?;
         let header = parts.headers.get("authorization").and_then(|v| v.to_str().ok());
         app.auth.principal(header, &origin, Basis::ThisNode).await?.require(Role::Admin)?;
         Answer::json(&app.cluster.shown_members()?)

@@ -5,9 +5,12 @@ use serde_json::Value;
 
 use super::guesses::guesses;
 use super::memory::Found;
+use super::second;
+use crate::cluster::claim::Claim;
 use crate::cluster::digests;
 use crate::cluster::plan::CAUGHT_UP;
 use crate::cluster::report::Report;
+use crate::peers::Other;
 
 /// Clocks may differ by so many milliseconds.
 const CLOCKS_MS: i64 = 500;
@@ -38,6 +41,10 @@ pub(in crate::cluster) struct Sight {
     pub members: Vec<Patient>,
     /// Alarms of the journal that are not over.
     pub alarms: Vec<ClusterEvent>,
+    /// Another cluster that counts this node as its member.
+    pub claim: Option<Claim>,
+    /// Where this node keeps its data.
+    pub data_dir: String,
 }
 
 /// What a node is in its cluster.
@@ -74,6 +81,8 @@ pub(in crate::cluster) struct Patient {
     pub lag: Option<u64>,
     pub joined_at: Option<u64>,
     pub report: Option<Report>,
+    /// Who answers at its URL instead, where it is another node.
+    pub other: Option<Other>,
     /// How far its clock is ahead of the one that looks, in milliseconds.
     pub clock_ahead_ms: i64,
     /// The last entry of the log that is known.
@@ -84,11 +93,14 @@ pub(in crate::cluster) struct Patient {
 pub(in crate::cluster) fn diagnose(sight: &Sight) -> Vec<Found> {
     let mut found = Vec::new();
     match &sight.standing {
-        Standing::Waits { url } => return vec![waits(sight, url)],
+        Standing::Waits { url } => {
+            return vec![sight.claim.as_ref().map_or_else(|| waits(sight, url), |claim| second::lost(sight, claim))];
+        }
         Standing::Removed { index, data_dir } => return vec![removed(sight, *index, data_dir)],
         Standing::Starts => return vec![starts(sight)],
         Standing::Member | Standing::Alone => {}
     }
+    found.extend(sight.claim.as_ref().map(|claim| second::second(sight, claim)));
     leaderless(sight, &mut found);
     digest_alarms(sight, &mut found);
     disks(sight, &mut found);
@@ -327,10 +339,24 @@ fn silent(sight: &Sight, found: &mut Vec<Found>) {
             (false, true) => "a read replica",
             (false, false) => "which does not vote",
         };
+        let answers = member.other.map_or("", Other::said);
+        let next = match member.other {
+            Some(_) => second::of_other(sight, &member.url),
+            None => format!(
+                "start {} again on its machine: jettra-server --config config.json; if it is gone for good: {}",
+                member.id,
+                shell(sight, &format!("cluster deregister {}", member.id))
+            ),
+        };
         found.push(Found {
             key: format!("silent {}", member.id),
             since: member.silent_since,
-            what: format!("{}, {what}, at {} is silent{}", member.id, member.url, lasting(sight, member.silent_since)),
+            what: format!(
+                "{}, {what}, at {} is silent{}{answers}",
+                member.id,
+                member.url,
+                lasting(sight, member.silent_since)
+            ),
             works: "writes and reads go on".to_owned(),
             at_risk: if member.voter && quorum.failure_tolerance == 0 {
                 format!("writing stops when one more of the {} voters fails", quorum.voters)
@@ -341,11 +367,7 @@ fn silent(sight: &Sight, found: &mut Vec<Found>) {
             } else {
                 "no votes; it falls behind".to_owned()
             },
-            next: format!(
-                "start {} again on its machine: jettra-server --config config.json; if it is gone for good: {}",
-                member.id,
-                shell(sight, &format!("cluster deregister {}", member.id))
-            ),
+            next,
         });
     }
 }

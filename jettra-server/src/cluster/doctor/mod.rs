@@ -9,6 +9,7 @@
 mod diagnose;
 mod guesses;
 mod memory;
+mod second;
 
 pub(super) use memory::Memory;
 
@@ -73,6 +74,8 @@ impl Cluster {
             leaderless_since: None,
             members: Vec::new(),
             alarms: Vec::new(),
+            claim: self.claim(),
+            data_dir: self.full_data_dir(),
         };
         let Some(consensus) = self.running() else {
             sight.standing = if identity.membership.is_none() {
@@ -117,6 +120,7 @@ impl Cluster {
                 lag: fact.and_then(|f| f.lag).filter(|_| sight.leads),
                 joined_at: joined.get(&doc.id).copied(),
                 report: told.and_then(|t| t.report.clone()),
+                other: self.peers.hearing.other(doc.raft_id),
                 clock_ahead_ms: told.map_or(0, |t| t.clock_ahead_ms),
                 last: picture.last,
                 id: doc.id,

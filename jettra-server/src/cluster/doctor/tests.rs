@@ -37,6 +37,7 @@ fn patient(n: u64) -> Patient {
         lag: Some(0),
         joined_at: Some(NOW - 3_600_000),
         report: Some(report),
+        other: None,
         clock_ahead_ms: 3,
         last: 5_000,
     }
@@ -52,6 +53,8 @@ fn healthy(voters: u64) -> Sight {
         leaderless_since: None,
         members: (1..=voters).map(patient).collect(),
         alarms: Vec::new(),
+        claim: None,
+        data_dir: "/var/lib/jettra".to_owned(),
     }
 }
 

@@ -13,7 +13,7 @@ import { live } from "../../live.js";
 
 export const ACTIONS = [
   { name: "pause", label: "Pause", fits: (n) => n.status === "ACTIVE" && n.voter,
-    about: "It stays a member and votes, and is not elected. If it leads, it hands over first.", done: (id) => `${id} is paused.` },
+    about: "It votes and is not elected. If it leads, it hands over first.", done: (id) => `${id} is paused.` },
   { name: "resume", label: "Resume", fits: (n) => n.status === "PAUSED", about: "It may be elected again.", done: (id) => `${id} may be elected again.` },
   { name: "transfer", label: "Make leader", fits: (n) => n.role !== "LEADER" && n.voter && n.status === "ACTIVE",
     about: "The leader hands over to it. Writes wait for a moment.", done: (id) => `${id} leads.` },
@@ -27,8 +27,10 @@ export const ACTIONS = [
     about: "It is a member no more. To use it again, remove its data directory and add it as a new node.", done: (id) => `${id} is a member no more.` },
 ];
 
+const busy = (what) => h("p", null, h("span", { class: "spinner" }), ` ${what} …`);
+
 export function actOn(action, id) {
-  const verdict = h("div", { class: "plan", "aria-live": "polite" }, h("p", null, h("span", { class: "spinner" }), " Asking what it would cost …"));
+  const verdict = h("div", { class: "plan", "aria-live": "polite" }, busy("Asking what it would cost"));
   const outcome = h("div", { class: "outcome", role: "status" });
   const dialog = openDialog({
     title: `${action.label} ${id}`,
@@ -53,7 +55,7 @@ export function actOn(action, id) {
 
   async function run() {
     go.disabled = true;
-    fill(outcome, h("p", null, h("span", { class: "spinner" }), " Under way …"));
+    fill(outcome, busy("Under way"));
     try {
       await api.post(`/api/cluster/${action.name}`, { node: id });
       succeed(dialog, outcome, action.done(id));
@@ -78,7 +80,7 @@ export function addNode() {
     h("label", { class: "row" }, replica, h("span", null, "Read replica: never votes")));
   const dialog = openDialog({
     title: "Add a node",
-    content: [h("p", null, "Start it with ", h("code", null, "\"distributed\": true"), " and a NodeID of its own. It copies the data and votes once it has caught up."), form, verdict, outcome, lines],
+    content: [h("p", null, "Start it with ", h("code", null, "\"distributed\": true"), " and a NodeID of its own. It copies the data first."), form, verdict, outcome, lines],
   });
   const body = () => ({ url: url.value.trim(), description: description.value.trim() || undefined, voter: replica.checked ? false : undefined });
   const show = () => {
@@ -108,7 +110,7 @@ export function addNode() {
   async function check() {
     if (!url.value.trim()) return url.focus();
     go.disabled = true;
-    fill(verdict, h("p", null, h("span", { class: "spinner" }), " Asking what it would cost …"));
+    fill(verdict, busy("Asking what it would cost"));
     try {
       const plan = await api.post("/api/cluster/register", body(), { dry_run: true });
       fill(verdict, planned(plan));
