@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use crate::client::{Identity, JettraClient};
+use crate::client::JettraClient;
 use crate::error::{Error, Result};
 use crate::request::Request;
 use crate::retry::Safety;
+use crate::settings::Identity;
 use crate::wire::LoginAnswer;
 
 impl JettraClient {

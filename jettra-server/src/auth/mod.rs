@@ -1,6 +1,6 @@
 //! Who asks, and what they may do.
 //!
-//! - `origin`: is it a browser that was led here, is it this machine itself
+//! - `origin`: is it the user that this node runs as; `page`: is it a browser that was led here
 //! - `password`: Argon2id, and the memory of what was right
 //! - `attempts`: how fast passwords may be guessed
 //! - `token`: what login gives
@@ -9,10 +9,12 @@
 
 mod attempts;
 mod origin;
+mod page;
 mod password;
 mod token;
 
-pub use origin::{FarEnd, Origin, check_host_and_origin, host_of};
+pub use origin::{FarEnd, Origin};
+pub use page::{check_host, check_one_host, check_page, host_of};
 pub use password::hash;
 
 use std::sync::Arc;
@@ -161,6 +163,17 @@ impl Auth {
         Ok(())
     }
 
+    /// Looks at the name that this node was called by, for what it gives to everybody: until there is a password, a page
+    /// whose name was pointed here gets nothing.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub async fn check_public(&self, origin: &Origin) -> Result<()> {
+        let Some(misnamed) = origin.misnamed().filter(|_| self.configured.is_none()) else { return Ok(()) };
+        self.cluster.catch_up_if_led().await;
+        if self.is_protected_mode() { Err(misnamed.clone()) } else { Ok(()) }
+    }
+
     /// Waits until the cluster has the key that signs tokens, as it has a moment after its first start.
     async fn wait_for_key(&self) {
         let deadline = tokio::time::Instant::now() + BEING_SET;
@@ -208,9 +221,9 @@ impl Auth {
             }
         }
         if self.is_protected_mode() {
-            return if origin.is_owner().await { Ok(Principal::admin()) } else { Err(protected_mode()) };
+            return origin.check_owner().await.map(|()| Principal::admin());
         }
-        let Some(header) = authorization else {
+        let Some(header) = authorization.filter(|header| !header.trim().is_empty()) else {
             return Err(Error::unauthorized(
                 "credentials are missing: send HTTP Basic, or the token of POST /api/login, as the Authorization header",
             ));
@@ -263,12 +276,10 @@ impl Auth {
     pub async fn login(&self, name: &str, password: &str, origin: &Origin) -> Result<LoginAnswer> {
         self.wait_until_set().await?;
         self.wait_for_key().await;
-        let principal = if !self.is_protected_mode() {
-            self.by_password(name, password, origin).await?
-        } else if origin.is_owner().await {
-            Principal::admin()
+        let principal = if self.is_protected_mode() {
+            origin.check_owner().await.map(|()| Principal::admin())?
         } else {
-            return Err(protected_mode());
+            self.by_password(name, password, origin).await?
         };
         let state = self.cluster.state()?;
         let user = state.user(&principal.name);
