@@ -8,6 +8,7 @@
 //! - `room`: whether the disk has room for a write
 //! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
 //! - `register`: the leader's side of a join, and of a member's move to another URL
+//! - `replicas`: read replicas become voters, and voters read replicas
 //! - `facts`, `plan`: what is gathered, and the computing in the middle; `facts` is what all that is shown goes by
 //! - `hearing`: who answers while nobody leads
 //! - `join`: the joining node's side
@@ -35,6 +36,7 @@ mod plan;
 mod promotion;
 mod refetch;
 mod register;
+mod replicas;
 mod report;
 mod roles;
 mod room;
