@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
 use std::time::Instant;
 
@@ -26,6 +27,86 @@ fn refusal(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert_eq!(text.trim_end().lines().count(), 1, "one line: {text}");
     text
+}
+
+#[tokio::test]
+async fn data_of_the_old_product_are_recognised_and_left_alone() {
+    let dir = folder(r#"{"Port":1,"DataDir":"old","Role":"admin","SessionTimeout":30,"system_x":1}"#);
+    let document = dir.path().join("old/shop/users/7.jdb");
+    std::fs::create_dir_all(document.parent().unwrap()).unwrap();
+    std::fs::write(&document, [0, 0, 8, 0]).unwrap();
+    let line = refusal(&run_to_end(dir.path(), &[]).await);
+    for said in ["shop/users/7.jdb", "docs/from-jettradbvm.md", "--data-dir", "--new"] {
+        assert!(line.contains(said), "{said} is missing: {line}");
+    }
+    let left: Vec<_> = std::fs::read_dir(dir.path().join("old")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["shop"], "nothing was touched");
+
+    // As said, an empty database beside it, once nobody else can enter; the next start needs no word.
+    std::fs::set_permissions(dir.path().join("old"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut node = Node::new(dir.path(), "node", json!({ "DataDir": "../old" }));
+    node.arguments(&["--new"]);
+    node.start().await;
+    node.post("/api/doc?db=shop&col=users", r#"{"_id":"8"}"#).await.ok();
+    node.stop_gracefully().await;
+    node.arguments(&[]);
+    node.start().await;
+    assert_eq!(node.get("/api/count?db=shop&col=users").await.ok()["count"], 1);
+    assert!(document.exists());
+}
+
+#[tokio::test]
+async fn keys_of_the_old_product_are_known() {
+    let dir = folder(r#"{"FederatedServers":["http://localhost:8081"]}"#);
+    let line = refusal(&run_to_end(dir.path(), &[]).await);
+    for said in ["FederatedServers", "distributed", "Bootstrap", "Peers"] {
+        assert!(line.contains(said), "{said} is missing: {line}");
+    }
+    assert!(!dir.path().join("data").exists(), "nothing was touched");
+    let config = json!({ "FederatedServers": [], "Role": "admin", "SessionTimeout": 30, "system_db": "x" });
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::new(dir.path(), "node", config);
+    node.start().await;
+    let log = node.log_tail(100);
+    assert!(log.contains("Role, SessionTimeout, system_db") && log.contains("no meaning any more"), "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[tokio::test]
+async fn a_configuration_may_be_named_by_its_path_alone() {
+    let dir = folder("{}");
+    std::fs::write(dir.path().join("other.json"), r#"{"Port":0}"#).unwrap();
+    let line = refusal(&run_to_end(dir.path(), &["./other.json"]).await);
+    assert!(line.contains("other.json") && line.contains("Port"), "{line}");
+    let output = run_to_end(dir.path(), &["demmo"]).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("neither run, demo"), "{said}");
+}
+
+#[tokio::test]
+async fn nobody_else_answers_for_localhost() {
+    let Ok(_) = std::net::TcpListener::bind("[::1]:0") else {
+        println!("skipped: this machine has no ::1");
+        return;
+    };
+    for host in ["0.0.0.0", "127.0.0.1", "localhost", "::"] {
+        let port = free_ports(1);
+        let dir = folder(&json!({ "Port": port, "Host": host }).to_string());
+        let squatter = std::net::TcpListener::bind(("::1", port)).unwrap();
+        let output = run_to_end(dir.path(), &[]).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "with Host {host}: {said}");
+        let whose = format!("the user with id {} listens on [::1]:{port}", nix::unistd::getuid());
+        assert!(said.contains(&whose), "with Host {host}: {said}");
+        drop(squatter);
+
+        let mut node = Node::new(dir.path(), "node", json!({ "Host": host }));
+        node.start().await;
+        let taken = std::net::TcpListener::bind(("::1", node.port)).unwrap_err();
+        assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse, "with Host {host}");
+        let through = reqwest::get(format!("http://[::1]:{}/livez", node.port)).await.unwrap();
+        assert_eq!(through.status(), 200, "with Host {host}");
+    }
 }
 
 #[tokio::test]

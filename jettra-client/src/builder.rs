@@ -3,18 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::client::{Identity, JettraClient};
+use crate::client::JettraClient;
 use crate::error::{Error, Result};
+use crate::settings::{Identity, Settings};
 use crate::targets::Targets;
-
-/// What a client was told at its making.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) deadline: Duration,
-    pub(crate) attempt_timeout: Duration,
-    pub(crate) max_response_bytes: usize,
-    pub(crate) discover: bool,
-}
 
 /// Makes a [`JettraClient`].
 ///
@@ -131,8 +123,30 @@ impl JettraClientBuilder {
             .connect_timeout(self.connect_timeout)
             .user_agent(concat!("jettra-client/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| Error::invalid(format!("the HTTP client cannot be set up: {error:?}")))?;
+            .map_err(|error| Error::invalid(format!("the HTTP client cannot be set up: {}", root_cause(&error))))?;
         Ok(JettraClient::from_parts(http, self.settings, targets, self.identity))
+    }
+}
+
+/// What lies at the bottom of an error: those above it say only that something went wrong.
+fn root_cause(error: &dyn std::error::Error) -> &dyn std::error::Error {
+    error.source().map_or(error, root_cause)
+}
+
+impl JettraClient {
+    /// A client of the node at `host` and `port`, over HTTP.
+    ///
+    /// Nothing is sent yet. If `host` cannot stand in a URL, the calls say so.
+    pub fn new(host: &str, port: u16, user: &str, password: &str) -> JettraClient {
+        let bare_v6 = host.contains(':') && !host.starts_with('[');
+        let host = if bare_v6 { format!("[{host}]") } else { host.to_owned() };
+        let builder = JettraClient::builder().url(format!("http://{host}:{port}")).credentials(user, password);
+        builder.build().unwrap_or_else(JettraClient::unusable)
+    }
+
+    /// A builder, for several URLs, time-outs and limits.
+    pub fn builder() -> JettraClientBuilder {
+        JettraClientBuilder::default()
     }
 }
 

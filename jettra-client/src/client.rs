@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use crate::builder::{JettraClientBuilder, Settings};
 use crate::error::{Error, Result};
 use crate::request::Request;
 use crate::retry::Safety;
 use crate::session::Session;
+use crate::settings::{Identity, Settings};
 use crate::targets::Targets;
 use crate::transport::{Answer, Authorization, Signs, Way, attempt};
 use crate::wire::FederatedConfig;
@@ -60,27 +60,10 @@ pub(crate) struct Inner {
     index: AtomicU64,
 }
 
-/// Who the client is.
-#[derive(Clone, Default)]
-pub(crate) struct Identity {
-    pub(crate) credentials: Option<(String, String)>,
-    pub(crate) token: Option<String>,
-}
-
 impl JettraClient {
-    /// A client of the node at `host` and `port`, over HTTP.
-    ///
-    /// Nothing is sent yet. If `host` cannot stand in a URL, the calls say so.
-    pub fn new(host: &str, port: u16, user: &str, password: &str) -> JettraClient {
-        let bare_v6 = host.contains(':') && !host.starts_with('[');
-        let host = if bare_v6 { format!("[{host}]") } else { host.to_owned() };
-        let builder = JettraClient::builder().url(format!("http://{host}:{port}")).credentials(user, password);
-        builder.build().unwrap_or_else(|error| JettraClient { inner: Err(error) })
-    }
-
-    /// A builder, for several URLs, time-outs and limits.
-    pub fn builder() -> JettraClientBuilder {
-        JettraClientBuilder::default()
+    /// A client whose every call fails with `error`.
+    pub(crate) fn unusable(error: Error) -> JettraClient {
+        JettraClient { inner: Err(error) }
     }
 
     pub(crate) fn from_parts(

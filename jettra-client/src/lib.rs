@@ -36,7 +36,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`wire`] | the shapes that travel; all there is without the feature `http` |
-//! | `client`, `builder` | [`JettraClient`] and how it is made |
+//! | `client`, `builder`, `settings` | [`JettraClient`], how it is made, what it was told then |
 //! | `api/` | the calls, one file per area |
 //! | `exchange` | one call: attempts, retries, deadline |
 //! | `retry` | what to do after a failed attempt: a pure decision |
@@ -78,6 +78,8 @@ mod request;
 mod retry;
 #[cfg(feature = "http")]
 mod session;
+#[cfg(feature = "http")]
+mod settings;
 #[cfg(feature = "http")]
 mod targets;
 #[cfg(feature = "test-util")]

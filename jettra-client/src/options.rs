@@ -4,6 +4,45 @@ use std::time::Duration;
 
 use crate::wire::Position;
 
+/// The methods that set one option each, all alike: an option that may be absent, a text, a switch, or a value.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident = $kind:tt $(($type:ty))?;)*) => {
+        $(setters!(@ $(#[$doc])* $name $kind $(($type))?);)*
+    };
+    (@ $(#[$doc:meta])* $name:ident Some ($type:ty)) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.$name = Some($name);
+            self
+        }
+    };
+    (@ $(#[$doc:meta])* $name:ident Text) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $name: impl Into<String>) -> Self {
+            self.$name = Some($name.into());
+            self
+        }
+    };
+    (@ $(#[$doc:meta])* $name:ident true) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self) -> Self {
+            self.$name = true;
+            self
+        }
+    };
+    (@ $(#[$doc:meta])* $name:ident $type:ident) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.$name = $name;
+            self
+        }
+    };
+}
+
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Consistency {
@@ -58,32 +97,15 @@ impl ReadOptions {
         Self::default()
     }
 
-    /// How fresh the read must be.
-    #[must_use]
-    pub fn consistency(mut self, consistency: Consistency) -> Self {
-        self.consistency = consistency;
-        self
-    }
-
-    /// Waits until the node has applied this log index, such as the `rev` of a write.
-    #[must_use]
-    pub fn min_index(mut self, index: u64) -> Self {
-        self.min_index = Some(index);
-        self
-    }
-
-    /// Refuses a local read on a node that is more than this many log entries behind.
-    #[must_use]
-    pub fn max_lag(mut self, entries: u64) -> Self {
-        self.max_lag = Some(entries);
-        self
-    }
-
-    /// How long the call may take in all, in place of the client's deadline.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
+    setters! {
+        /// How fresh the read must be.
+        consistency = Consistency;
+        /// Waits until the node has applied this log index, such as the `rev` of a write.
+        min_index = Some(u64);
+        /// Refuses a local read on a node that is more than this many log entries behind.
+        max_lag = Some(u64);
+        /// How long the call may take in all, in place of the client's deadline.
+        timeout = Some(Duration);
     }
 }
 
@@ -140,11 +162,9 @@ impl WriteOptions {
         self
     }
 
-    /// How long the call may take in all, in place of the client's deadline.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
+    setters! {
+        /// How long the call may take in all, in place of the client's deadline.
+        timeout = Some(Duration);
     }
 }
 
@@ -172,53 +192,21 @@ impl QueryOptions {
         Self::default()
     }
 
-    /// How many documents at most; 0 means all. The node's default is 100.
-    #[must_use]
-    pub fn limit(mut self, documents: u64) -> Self {
-        self.limit = Some(documents);
-        self
-    }
-
-    /// How many documents to leave out at the beginning.
-    #[must_use]
-    pub fn offset(mut self, documents: u64) -> Self {
-        self.offset = Some(documents);
-        self
-    }
-
-    /// Only documents that match this filter (JSON).
-    #[must_use]
-    pub fn filter(mut self, json: impl Into<String>) -> Self {
-        self.filter = Some(json.into());
-        self
-    }
-
-    /// The order of the documents, as the node's parameter `sort` takes it.
-    #[must_use]
-    pub fn sort(mut self, sort: impl Into<String>) -> Self {
-        self.sort = Some(sort.into());
-        self
-    }
-
-    /// The fields to return, as the node's parameter `fields` takes them.
-    #[must_use]
-    pub fn fields(mut self, fields: impl Into<String>) -> Self {
-        self.fields = Some(fields.into());
-        self
-    }
-
-    /// Only documents after this cursor.
-    #[must_use]
-    pub fn after(mut self, cursor: impl Into<String>) -> Self {
-        self.after = Some(cursor.into());
-        self
-    }
-
-    /// How fresh the documents must be.
-    #[must_use]
-    pub fn read(mut self, read: ReadOptions) -> Self {
-        self.read = read;
-        self
+    setters! {
+        /// How many documents at most; 0 means all. The node's default is 100.
+        limit = Some(u64);
+        /// How many documents to leave out at the beginning.
+        offset = Some(u64);
+        /// Only documents that match this filter (JSON).
+        filter = Text;
+        /// The order of the documents, as the node's parameter `sort` takes it.
+        sort = Text;
+        /// The fields to return, as the node's parameter `fields` takes them.
+        fields = Text;
+        /// Only documents after this cursor.
+        after = Text;
+        /// How fresh the documents must be.
+        read = ReadOptions;
     }
 }
 
@@ -234,11 +222,9 @@ impl MembershipOptions {
         Self::default()
     }
 
-    /// Go on even where the cluster loses its majority by it.
-    #[must_use]
-    pub fn force(mut self) -> Self {
-        self.force = true;
-        self
+    setters! {
+        /// Go on even where the cluster loses its majority by it.
+        force = true;
     }
 }
 
@@ -257,32 +243,15 @@ impl EventOptions {
         Self::default()
     }
 
-    /// Only events with a higher revision: those that came after one that is known.
-    #[must_use]
-    pub fn after(mut self, rev: u64) -> Self {
-        self.after = Some(rev);
-        self
-    }
-
-    /// At most this many; 0 means as many as one answer takes, which is 10 000.
-    #[must_use]
-    pub fn limit(mut self, events: u64) -> Self {
-        self.limit = Some(events);
-        self
-    }
-
-    /// Passes over this many.
-    #[must_use]
-    pub fn offset(mut self, events: u64) -> Self {
-        self.offset = Some(events);
-        self
-    }
-
-    /// Newest first.
-    #[must_use]
-    pub fn newest_first(mut self) -> Self {
-        self.newest_first = true;
-        self
+    setters! {
+        /// Only events with a higher revision: those that came after one that is known.
+        after = Some(u64);
+        /// At most this many; 0 means as many as one answer takes, which is 10 000.
+        limit = Some(u64);
+        /// Passes over this many.
+        offset = Some(u64);
+        /// Newest first.
+        newest_first = true;
     }
 }
 
@@ -306,18 +275,11 @@ impl WatchOptions {
         Self::default()
     }
 
-    /// This collection only.
-    #[must_use]
-    pub fn collection(mut self, collection: impl Into<String>) -> Self {
-        self.collection = Some(collection.into());
-        self
-    }
-
-    /// Begins with the first change after this position: that of a [`Change`](crate::Change), or
-    /// [`Position::after`] a revision that is known.
-    #[must_use]
-    pub fn after(mut self, position: Position) -> Self {
-        self.after = Some(position);
-        self
+    setters! {
+        /// This collection only.
+        collection = Text;
+        /// Begins with the first change after this position: that of a [`Change`](crate::Change), or
+        /// [`Position::after`] a revision that is known.
+        after = Some(Position);
     }
 }

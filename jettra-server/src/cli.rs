@@ -46,6 +46,12 @@ pub struct RunArgs {
     /// The configuration file [default: config.json in the working directory, then in the data directory]
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
+    /// The configuration file, as --config
+    #[arg(value_name = "CONFIG", value_parser = path_of_a_file, conflicts_with = "config")]
+    pub config_file: Option<PathBuf>,
+    /// Begin an empty database also where the data directory holds data of JettraDBVM
+    #[arg(long)]
+    pub new: bool,
     /// Print the effective configuration as JSON, secrets masked, and exit
     #[arg(long)]
     pub print_config: bool,
@@ -69,6 +75,14 @@ pub struct DemoArgs {
     /// The first node's port; the others take the ports after it
     #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..=65_500))]
     pub port: u16,
+}
+
+/// A mistyped task is no path.
+fn path_of_a_file(text: &str) -> Result<PathBuf, String> {
+    if text.contains(['/', '\\', '.']) {
+        return Ok(PathBuf::from(text));
+    }
+    Err(format!("neither run, demo, repair nor recover, nor the path of a file such as ./{text} or {text}.json"))
 }
 
 /// One flag a key, from the table of keys.
@@ -144,6 +158,19 @@ mod tests {
             assert!(config.port == 9000 && config.distributed, "{line:?}");
         }
         assert!(!config(&["--distributed=false"]).distributed);
+    }
+
+    #[test]
+    fn a_path_alone_is_the_configuration() {
+        let run = |line: &[&str]| match Cli::try_parse_from([&["jettra-server"], line].concat())?.into_task() {
+            Task::Run(run) => Ok::<_, clap::Error>(run),
+            other => panic!("{other:?} is not a run"),
+        };
+        assert_eq!(run(&["data1/config.json"]).unwrap().config_file, Some("data1/config.json".into()));
+        assert_eq!(run(&["run", "./c", "--port", "1"]).unwrap().config_file, Some("./c".into()));
+        let wrong = |line: &[&str]| run(line).map(|_: RunArgs| ()).unwrap_err().to_string();
+        assert!(wrong(&["demmo"]).contains("neither run, demo"), "{}", wrong(&["demmo"]));
+        assert!(wrong(&["a.json", "--config", "b.json"]).contains("cannot be used with"));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! - [`descriptors`]: how many files, and so connections, there may be at once
 //! - [`clock`], [`random`], [`files`], [`sealed`]: where time and randomness enter; small files that survive a crash,
 //!   and that say when they are damaged
+//! - [`lasting`]: work that others rely on, and what becomes of them where it dies
 //! - [`remedy`]: why a node cannot go on, and what a person is told to do about it
 //! - [`private`]: what a node keeps is closed to other users of the machine
 //! - [`storage`]: bytes: ordered keys, atomic batches, scans, durable points
@@ -25,6 +26,7 @@
 //! - [`node`]: opens storage, joins or begins a cluster, serves, stops
 //! - [`data_dir`], [`repair`], [`recover`]: data directories that no node runs on: what is damaged, and how a cluster
 //!   that has lost its majority goes on
+//! - [`old_data`]: data of the product that this one replaces, recognised
 //! - [`cli`], [`demo`]: the command line; a cluster on one machine to try things out
 //! - [`program`]: the program from its arguments to its exit code
 
@@ -42,8 +44,10 @@ pub mod descriptors;
 pub mod error;
 pub mod feature;
 pub mod files;
+pub mod lasting;
 pub mod machine;
 pub mod node;
+pub mod old_data;
 pub mod output;
 pub mod peers;
 pub mod private;

@@ -74,16 +74,22 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         live: Arc::default(),
         watches: Watches::new(config.max_connections),
     });
-    tokio::spawn(app.live.clone().run(cluster.clone()));
+    cluster.keep("what looks at the cluster for the page", app.live.clone().run(cluster.clone()));
     let (stop_serving, served) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(
+    let (ended, server) = tokio::sync::oneshot::channel::<()>();
+    let serving = server::serve(
         app,
         listener,
         async {
             served.await.ok();
         },
         GRACE,
-    ));
+    );
+    cluster.keep("what accepts connections", async {
+        serving.await;
+        // Nobody waits where the node could not start.
+        ended.send(()).ok();
+    });
 
     let mut shutdown = std::pin::pin!(shutdown);
     let (began, was_stopped) = {
@@ -121,7 +127,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         cluster.hand_over_before_stop().await;
         stop_serving.send(()).ok();
         if let Err(e) = server.await {
-            tracing::warn!(error = %e, "the server did not end cleanly");
+            tracing::warn!(error = %e, "not every request was finished: what accepts connections is gone");
         }
         cluster.close().await;
     };
@@ -248,7 +254,7 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
         if config.distributed && !config.bootstrap {
             tracing::info!(url = cluster.url(), "waiting to be registered by a member of a cluster");
             if !peers.is_empty() {
-                tokio::spawn(cluster.clone().ask_peers(peers));
+                tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
             }
             return Ok(());
         }
@@ -256,7 +262,7 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
             && let Some(url) = cluster.find_cluster(&peers).await
         {
             tracing::warn!(peer = url, "Bootstrap is true, but a peer belongs to a cluster already: asking to join it");
-            tokio::spawn(cluster.clone().ask_peers(peers));
+            tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
             return Ok(());
         }
         if config.distributed
@@ -269,7 +275,7 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
                  waiting to be registered"
             );
             if !peers.is_empty() {
-                tokio::spawn(cluster.clone().ask_peers(peers));
+                tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
             }
             return Ok(());
         }

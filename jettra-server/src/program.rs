@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::cli::{Cli, RunArgs, Task};
+use crate::cluster::identity;
 use crate::config::{Config, ConfigError, Loaded};
 use crate::signals::Signals;
-use crate::{demo, descriptors, node, output, private, recover, repair, telemetry};
+use crate::{demo, descriptors, node, old_data, output, private, recover, repair, telemetry};
 use clap::Parser;
 use tokio::sync::oneshot;
 
@@ -44,7 +45,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: RunArgs) -> u8 {
-    let loaded = match Config::load(args.config.as_deref(), &args.flags) {
+    let loaded = match Config::load(args.config.as_ref().or(args.config_file.as_ref()).map(AsRef::as_ref), &args.flags)
+    {
         Ok(loaded) => loaded,
         Err(error) => return refuse(&error),
     };
@@ -59,7 +61,19 @@ fn run(args: RunArgs) -> u8 {
             }
         };
     }
-    let Loaded { config, warnings, file, .. } = loaded;
+    let Loaded { config, warnings, note, file, .. } = loaded;
+    if let Some(document) = old_data::example_in(&config.data_dir)
+        && !args.new
+        && !identity::path(&config.data_dir).exists()
+    {
+        return refuse(&format!(
+            "{0} holds data of JettraDBVM ({1}), which is not read in place; nothing was touched: see \
+             docs/from-jettradbvm.md for the way to bring it over; choose another directory with --data-dir, or begin an \
+             empty database in this one, beside that data, with --new",
+            config.data_dir.display(),
+            document.display()
+        ));
+    }
     if let Err(error) = telemetry::start(config.log_format, &config.log_level) {
         return refuse(&ConfigError::Surroundings(format!("cannot write log lines: {error}")));
     }
@@ -68,6 +82,7 @@ fn run(args: RunArgs) -> u8 {
         None => tracing::info!("no config.json found: using the defaults, the environment and the flags"),
     }
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    note.iter().for_each(|note| tracing::info!("{note}"));
     on_runtime(serve(config, args.exit_with_stdin)).unwrap_or_else(|failed| failed)
 }
 

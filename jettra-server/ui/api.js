@@ -8,7 +8,7 @@
 //         reads Server-Sent Events with fetch, so that the token goes along; begins again by itself, with Last-Event-ID;
 //         onEvent({ event, data, id }), data already parsed; onDown(error, attempt) each time it breaks
 //   session: an EventTarget; `session.mode` is "unknown" | "protected" | "signed-out" | "signed-in";
-//         "change" when that changes; session.probe(), session.signIn(name, password), session.signOut()
+//         "change" when that changes; session.probe(), session.signIn(name, password), session.end(), session.signOut()
 //   class ApiError: code, message, status, details. `code` is "unreachable" when there was no answer at all.
 //
 // The token lives in sessionStorage: it goes with the tab. A 401 anywhere ends the session in one place, here.
@@ -79,6 +79,14 @@ class Session extends EventTarget {
     this.user = null;
   }
 
+  // Ends the token on every node; where none answers it ends by itself, within 15 minutes.
+  async end() {
+    const ended = send("POST", "/api/logout", { query: { timeout: "5s" }, signal: AbortSignal.timeout(6_000) });
+    this.signOut();
+    await ended.catch(() => {});
+  }
+
+  // Forgets the token, which has ended.
   signOut() {
     this.forget();
     this.set("signed-out");

@@ -73,7 +73,7 @@ function frame(current, signedIn) {
       h("span", { class: "who", title: nodeName }, nodeName),
       theme,
       session.mode === "signed-in"
-        ? h("button", { type: "button", class: "small", onclick: () => session.signOut(), title: `Signed in as ${session.user}` }, "Sign out")
+        ? h("button", { type: "button", class: "small", onclick: () => session.end(), title: `Signed in as ${session.user}` }, "Sign out")
         : null));
 }
 

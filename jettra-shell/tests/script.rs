@@ -163,6 +163,45 @@ fn credentials_are_taken_from_arguments_and_environment() {
 }
 
 #[test]
+fn a_password_is_shown_to_the_cluster_that_it_belongs_to_and_to_nobody_else() {
+    let cluster = FakeCluster::start(2).unwrap();
+    let elsewhere = FakeNode::start().unwrap();
+    let environment = [("JETTRA_USER", "admin"), ("JETTRA_PASSWORD", "password")];
+    let connect = |url: &str| format!("connect {url}; show dbs");
+    let (_, _, err) = run(shell(&cluster.node(0).url()).args(["-c", &connect(&elsewhere.url())]).envs(environment));
+    assert!(err.contains("user and password were left out"), "{err}");
+    assert!(elsewhere.received().iter().all(|call| call.authorization.is_none()), "{:?}", elsewhere.received());
+    assert!(!elsewhere.received().is_empty());
+    // A member of the same cluster is another matter.
+    let known = run(shell(&cluster.node(0).url()).args(["-c", &connect(&cluster.node(1).url())]).envs(environment));
+    assert!(cluster.node(1).received().iter().any(|call| call.authorization.is_some()), "{known:?}");
+    // What stands before @ is in no message.
+    let (code, out, err) = run(shell(&elsewhere.url()).args(["-c", "connect http://admin:TOPSECRET@localhost:1"]));
+    assert!(code == 1 && !out.contains("TOPSECRET") && !err.contains("TOPSECRET"), "{out}{err}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_password_on_the_command_line_does_not_stay_there() {
+    let node = FakeNode::start().unwrap();
+    node.next(jettra_client::testing::Mishap::Silence);
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("jettra-shell"));
+    command.arg(node.url()).env_remove("JETTRA_USER").env_remove("JETTRA_PASSWORD");
+    command.args(["-u", "admin", "-p", "TOPSECRET", "--timeout", "3600", "-c", "show dbs"]);
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    // It waits for an answer by now, so it is what it is going to be.
+    while node.received().is_empty() {
+        std::thread::yield_now();
+    }
+    let line = std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains("admin") && !line.contains("TOPSECRET"), "{line:?}");
+    let authorization = node.received()[0].authorization.clone().unwrap();
+    assert_eq!(authorization, "Basic YWRtaW46VE9QU0VDUkVU");
+}
+
+#[test]
 fn help_and_version() {
     let bare = || Command::new(assert_cmd::cargo::cargo_bin!("jettra-shell"));
     assert!(run(bare().arg("--version")).1.starts_with("jettra-shell "));

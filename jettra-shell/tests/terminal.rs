@@ -106,6 +106,31 @@ fn an_open_bracket_goes_on_to_the_next_line() {
 }
 
 #[test]
+fn lines_that_come_all_at_once_are_all_run() {
+    let node = FakeNode::start().unwrap();
+    let mut person = Person::sits_down(&[&node.url()]);
+    person.sees("jettra> ");
+    person.types("use a\ruse b\rshow dbs\ruse c\r");
+    person.sees("Database");
+    person.sees("jettra:c> ");
+    person.types("use d\n");
+    person.sees("jettra:d> ");
+    person.leaves();
+}
+
+#[test]
+fn a_byte_that_is_no_text_does_not_end_the_shell() {
+    let mut person = Person::sits_down(&[]);
+    person.sees("jettra> ");
+    person.session.send(b"find caf\xe9 x\r").unwrap();
+    person.sees("not UTF-8");
+    person.sees("jettra> ");
+    person.types("use a\r");
+    person.sees("jettra:a> ");
+    person.leaves();
+}
+
+#[test]
 fn control_c_leaves_the_line_and_control_d_the_shell() {
     let mut person = Person::sits_down(&[]);
     person.sees("jettra> ");

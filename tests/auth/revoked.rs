@@ -41,6 +41,22 @@ async fn a_changed_password_writes_and_reads_nothing_through_a_node_that_lags() 
     for header in [&old, &token] {
         ask(lagging, "GET", "/api/doc?db=shop&col=users&id=ada", Some(header)).await.ok();
     }
+    // A token that was ended, first.
+    let ended = crate::token(asked).await;
+    ask(lagging, "GET", "/api/dbs", Some(&ended)).await.ok();
+    lagging.pause();
+    ask(asked, "POST", "/api/logout", Some(&ended)).await.ok();
+    let sent = [
+        write(lagging, "POST", "/api/doc?db=shop&col=users&timeout=20", &ended, r#"{"_id":"by an ended token"}"#),
+        write(lagging, "GET", "/api/dbs?timeout=20", &ended, ""),
+    ];
+    lagging.resume();
+    for stream in sent {
+        let answer = tokio::task::spawn_blocking(move || read(stream)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
+    cluster.settled().await;
+
     lagging.pause();
     let change = json!({ "oldPassword": PASSWORD, "newPassword": NEXT }).to_string();
     let changing = asked.anonymous("POST", "/api/change-password").header("Authorization", &old).body(change);

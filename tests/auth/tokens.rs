@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{Cluster, SECOND, eventually};
+use crate::common::{Cluster, Node, SECOND, eventually};
 use crate::{PASSWORD, ask, basic, login, set_password, token};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,9 +60,53 @@ async fn a_token_is_good_on_every_node_until_the_password_changes() {
         let fresh = login(node, "admin", next).await.ok();
         ask(node, "GET", "/api/dbs", fresh["token"].as_str()).await.ok();
     }
-    // An administrator may name the user and leave the old one out.
-    change(&basic("admin", next), json!({ "username": "admin", "newPassword": PASSWORD })).await.ok();
+    // One's own password needs the old one, however one is named; an administrator may leave out that of another.
+    let found = token_of(node, next).await;
+    for body in [json!({ "newPassword": PASSWORD }), json!({ "username": "admin", "newPassword": PASSWORD })] {
+        let error = change(&found, body).await.error("bad_request");
+        assert!(error["message"].as_str().unwrap().contains("oldPassword"), "{error}");
+    }
+    let named = json!({ "username": "admin", "oldPassword": "guess", "newPassword": PASSWORD });
+    change(&found, named).await.error("unauthorized");
+    change(&found, json!({ "username": "admin", "oldPassword": next, "newPassword": PASSWORD })).await.ok();
     change(&basic("admin", PASSWORD), json!({ "username": "nobody", "newPassword": "theirs now" }))
         .await
         .error("not_found");
+}
+
+async fn token_of(node: &Node, password: &str) -> String {
+    login(node, "admin", password).await.ok()["token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_ends_on_every_node_by_logging_out() {
+    let mut cluster = Cluster::start(3).await;
+    set_password(&mut cluster.nodes).await;
+    let (ended, other) = (token_of(&cluster.nodes[0], PASSWORD).await, token_of(&cluster.nodes[1], PASSWORD).await);
+    let follower = &cluster.nodes[cluster.followers().await[0]];
+    let logout = async |authorization: &str| ask(follower, "POST", "/api/logout", Some(authorization)).await;
+    assert_eq!(logout(&ended).await.ok()["status"], "Logged out");
+    ask(follower, "GET", "/api/dbs", Some(&ended)).await.error("unauthorized");
+    for node in &cluster.nodes {
+        eventually(10 * SECOND, "it has ended everywhere", async || {
+            let answer = ask(node, "GET", "/api/dbs?consistency=local", Some(&ended)).await;
+            if answer.status == 401 { Ok(()) } else { Err(answer.shown()) }
+        })
+        .await;
+        ask(node, "GET", "/api/dbs", Some(&other)).await.ok();
+    }
+    logout(&ended).await.error("unauthorized");
+    logout(&basic("admin", PASSWORD)).await.error("bad_request");
+    // That it has ended outlives the nodes' processes.
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    for node in &mut cluster.nodes {
+        node.start().await;
+    }
+    cluster.settled().await;
+    for node in &cluster.nodes {
+        ask(node, "GET", "/api/dbs", Some(&ended)).await.error("unauthorized");
+        ask(node, "GET", "/api/dbs", Some(&other)).await.ok();
+    }
 }

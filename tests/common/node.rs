@@ -37,6 +37,7 @@ pub struct Node {
     config: Value,
     /// Environment variables of its process.
     environment: Vec<(String, String)>,
+    arguments: Vec<String>,
     /// The program to run, where it is not the one under test.
     program: Option<PathBuf>,
     /// The `Authorization` header of requests to it.
@@ -63,6 +64,7 @@ impl Node {
             dir,
             config,
             environment: Vec::new(),
+            arguments: Vec::new(),
             program: None,
             authorization: None,
             process: None,
@@ -122,6 +124,11 @@ impl Node {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Gives these arguments at each start from the next one on.
+    pub fn arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    }
+
     /// Runs this program from the next start on; nothing is the program under test.
     pub fn run_program(&mut self, program: Option<PathBuf>) {
         self.program = program;
@@ -143,7 +150,12 @@ impl Node {
         assert!(self.process.is_none(), "{} runs already", self.id);
         let mut command = command(self.program.clone().unwrap_or_else(program), &self.dir);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.arg("--exit-with-stdin").stdin(Stdio::piped()).stdout(self.open_log()).stderr(stderr);
+        command
+            .args(&self.arguments)
+            .arg("--exit-with-stdin")
+            .stdin(Stdio::piped())
+            .stdout(self.open_log())
+            .stderr(stderr);
         self.process = Some(command.spawn().unwrap());
     }
 

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use crate::client::{Identity, JettraClient};
+use crate::client::JettraClient;
 use crate::error::{Error, Result};
 use crate::request::Request;
 use crate::retry::Safety;
+use crate::settings::Identity;
 use crate::wire::LoginAnswer;
 
 impl JettraClient {
@@ -40,6 +41,36 @@ impl JettraClient {
             self.call_json(request.json(&json!({"username": user, "password": password}))).await?;
         inner.identity().token = Some(answer.token.clone());
         Ok(answer)
+    }
+
+    /// Ends the token of [`login`](JettraClient::login), on every node. The client keeps the user and password that it
+    /// was made with, if any, and goes back to them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] if the client has no token; code `unauthorized` if it has ended already.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> jettra_client::Result<()> {
+    /// # let node = jettra_client::testing::FakeNode::start().unwrap();
+    /// # let port = node.port();
+    /// use jettra_client::JettraClient;
+    ///
+    /// let client = JettraClient::new("localhost", port, "admin", "password");
+    /// client.login().await?;
+    /// client.logout().await?;
+    /// assert!(client.logout().await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn logout(&self) -> Result<()> {
+        let inner = self.inner()?;
+        if inner.identity().token.is_none() {
+            return Err(Error::invalid("the client has no token that could be ended; `login` gives one"));
+        }
+        self.call(Request::post("/api/logout", Safety::Idempotent)).await?;
+        inner.identity().token = None;
+        Ok(())
     }
 
     /// Changes the password of the client's user, and uses the new one from now on.

@@ -101,11 +101,11 @@ impl Answer {
         self
     }
 
-    /// The response on a connection, counted among the answers under way.
+    /// The response on a connection, counted among the answers under way where there is a `room` for it.
     ///
     /// # Errors
     /// `busy` where there is no room for it.
-    pub(super) fn into_response_on(mut self, by: &Arc<Connection>, room: &Room) -> Result<Response<Body>> {
+    pub(super) fn into_response_on(mut self, by: &Arc<Connection>, room: Option<&Room>) -> Result<Response<Body>> {
         let body = match std::mem::replace(&mut self.content, Content::Whole(Bytes::new())) {
             Content::Whole(bytes) => room::whole(bytes, self.held.take(), room, by)?,
             Content::Stream(body) => room::written(body, by),

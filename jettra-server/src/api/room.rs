@@ -69,17 +69,17 @@ fn full() -> Error {
     Error::busy("too many bytes of answers are under way: try again in a moment, or raise MaxAnswerBytes")
 }
 
-/// The body of an answer that is all there: counted, where it is long and nobody has done so.
+/// The body of an answer that is all there: counted in a `room`, where it is long and nobody has done so.
 ///
 /// # Errors
 /// `busy`.
-pub(super) fn whole(bytes: Bytes, held: Option<Held>, room: &Room, by: &Arc<Connection>) -> Result<Body> {
-    if bytes.len() <= SHORT && !by.has_streams() {
+pub(super) fn whole(bytes: Bytes, held: Option<Held>, room: Option<&Room>, by: &Arc<Connection>) -> Result<Body> {
+    if !by.has_streams() && (bytes.len() <= SHORT || room.is_none()) {
         return Ok(Body::from(bytes));
     }
-    let held = match held {
-        Some(held) => held,
-        None => room.take(bytes.len()).ok_or_else(full)?,
+    let held = match (held, room) {
+        (None, Some(room)) => Some(room.take(bytes.len()).ok_or_else(full)?),
+        (held, _) => held,
     };
     Ok(match by.has_streams() {
         true => Body::new(Watched::new(Pieces { bytes, held: Arc::new(held) }, by)),
@@ -107,7 +107,7 @@ impl<H> AsRef<[u8]> for Counted<H> {
 /// Bytes, a piece at a time.
 struct Pieces {
     bytes: Bytes,
-    held: Arc<Held>,
+    held: Arc<Option<Held>>,
 }
 
 impl HttpBody for Pieces {

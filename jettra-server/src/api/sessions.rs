@@ -13,6 +13,7 @@ use crate::error::Result;
 
 pub(super) const ROUTES: &[Route] = &[
     route!(POST "/api/login", Access::Public, Plain, [], "gives a token for a name and a password", login),
+    route!(POST "/api/logout", Access::Role(Role::Reader), Plain, [], "ends the token that it is sent with, on every node", logout),
     route!(POST "/api/change-password", Access::Role(Role::Reader), Plain, [], "sets a password", change_password),
 ];
 
@@ -25,6 +26,11 @@ struct Login {
 pub(super) async fn login(app: &Arc<App>, request: Request) -> Result<Answer> {
     let body: Login = request.json()?;
     Answer::json(&app.auth.login(&body.username, &body.password, &request.origin).await?)
+}
+
+async fn logout(app: &Arc<App>, request: Request) -> Result<Answer> {
+    app.auth.logout(&request.principal, &request.call).await?;
+    Answer::json(&json!({"status": "Logged out"}))
 }
 
 #[derive(Deserialize)]

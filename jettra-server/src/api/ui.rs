@@ -91,7 +91,7 @@ mod tests {
     fn the_page_is_small_and_every_file_has_a_type() {
         let files: Vec<_> = Files::iter().collect();
         let size: usize = files.iter().map(|path| Files::get(path).unwrap().data.len()).sum();
-        assert!(size < 150 << 10, "{size} bytes");
+        assert!(size < 256 << 10, "{size} bytes");
         for path in files.iter().filter(|path| *path != "index.html") {
             assert!(content_type(path).is_some(), "{path}");
         }

@@ -1,6 +1,6 @@
 //! Who asks, and what they may do.
 //!
-//! - `origin`: is it a browser that was led here, is it this machine itself
+//! - `origin`: is it the user that this node runs as; `page`: is it a browser that was led here
 //! - `password`: Argon2id, and the memory of what was right
 //! - `attempts`: how fast passwords may be guessed
 //! - `token`: what login gives
@@ -9,10 +9,12 @@
 
 mod attempts;
 mod origin;
+mod page;
 mod password;
 mod token;
 
-pub use origin::{FarEnd, Origin, check_host_and_origin, host_of};
+pub use origin::{FarEnd, Origin};
+pub use page::{check_host, check_one_host, check_page, host_of};
 pub use password::hash;
 
 use std::sync::Arc;
@@ -161,6 +163,17 @@ impl Auth {
         Ok(())
     }
 
+    /// Looks at the name that this node was called by, for what it gives to everybody: until there is a password, a page
+    /// whose name was pointed here gets nothing.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub async fn check_public(&self, origin: &Origin) -> Result<()> {
+        let Some(misnamed) = origin.misnamed().filter(|_| self.configured.is_none()) else { return Ok(()) };
+        self.cluster.catch_up_if_led().await;
+        if self.is_protected_mode() { Err(misnamed.clone()) } else { Ok(()) }
+    }
+
     /// Waits until the cluster has the key that signs tokens, as it has a moment after its first start.
     async fn wait_for_key(&self) {
         let deadline = tokio::time::Instant::now() + BEING_SET;
@@ -208,9 +221,9 @@ impl Auth {
             }
         }
         if self.is_protected_mode() {
-            return if origin.is_owner().await { Ok(Principal::admin()) } else { Err(protected_mode()) };
+            return origin.check_owner().await.map(|()| Principal::admin());
         }
-        let Some(header) = authorization else {
+        let Some(header) = authorization.filter(|header| !header.trim().is_empty()) else {
             return Err(Error::unauthorized(
                 "credentials are missing: send HTTP Basic, or the token of POST /api/login, as the Authorization header",
             ));
@@ -241,9 +254,10 @@ impl Auth {
         let user = state.user(&valid.user);
         let role = user.filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
         let role = role.ok_or_else(|| Error::unauthorized("the token has ended: log in again"))?;
-        if valid.wants_renewal(now) && self.renewals.begin(&valid.id, now) {
-            let op =
-                Op::TokenRenew { id: valid.id.clone(), user: valid.user.clone(), expires_ms: now + token::LIFE_MS };
+        if let Some(expires_ms) = valid.renewal(now)
+            && self.renewals.begin(&valid.id, now)
+        {
+            let op = Op::TokenRenew { id: valid.id.clone(), user: valid.user.clone(), expires_ms };
             let cluster = self.cluster.clone();
             tokio::spawn(async move {
                 let call = Call::internal(Duration::from_secs(10));
@@ -262,12 +276,10 @@ impl Auth {
     pub async fn login(&self, name: &str, password: &str, origin: &Origin) -> Result<LoginAnswer> {
         self.wait_until_set().await?;
         self.wait_for_key().await;
-        let principal = if !self.is_protected_mode() {
-            self.by_password(name, password, origin).await?
-        } else if origin.is_owner().await {
-            Principal::admin()
+        let principal = if self.is_protected_mode() {
+            origin.check_owner().await.map(|()| Principal::admin())?
         } else {
-            return Err(protected_mode());
+            self.by_password(name, password, origin).await?
         };
         let state = self.cluster.state()?;
         let user = state.user(&principal.name);
@@ -280,7 +292,26 @@ impl Auth {
         })
     }
 
-    /// Sets a user's password; `old` is checked unless an administrator asks for someone else.
+    /// `POST /api/logout`: ends the token that the caller came with, on every node.
+    ///
+    /// # Errors
+    /// `bad_request` where it was not by a token, and what the write says.
+    pub async fn logout(&self, caller: &Principal, call: &Call) -> Result<()> {
+        let Some(id) = caller.token.clone() else {
+            return Err(Error::bad_request(
+                "only a token can be ended: send the one that should be as the Authorization header",
+            ));
+        };
+        let until_ms = crate::clock::now_ms() + token::LONGEST_MS;
+        let op = Op::TokenEnd { id, user: caller.name.clone(), until_ms };
+        let done = self.cluster.write(call, &Command::new(op)).await?;
+        done.outcome.into_result()?;
+        self.cluster.consensus()?.wait_applied(done.index, call.left()).await;
+        Ok(())
+    }
+
+    /// Sets a user's password; `old` is checked unless an administrator asks for someone else: whoever has found a
+    /// token must not get the account for it.
     ///
     /// # Errors
     /// `unauthorized` for a wrong old password, `bad_request` for an unfit new one, and what the write says.
@@ -299,7 +330,7 @@ impl Auth {
         }
         check_fitness("newPassword", new)?;
         let protected = self.is_protected_mode();
-        let administers = user.is_some() && caller.role == Role::Admin;
+        let administers = name != caller.name && caller.role == Role::Admin;
         let needs_old = !protected && (!administers || old.is_some());
         if needs_old {
             let old = old.ok_or_else(|| Error::bad_request("oldPassword is missing"))?;

@@ -1,7 +1,8 @@
 //! Tokens: signed by a key that all nodes share, so that every node takes them at once.
 //!
 //! `base64url({"id","user","rev","issued"}).base64url(mac)`. A token lives 15 minutes; use in its
-//! second half renews it by a replicated record, and a change of the user's password ends it.
+//! second half renews it by a replicated record, for 12 hours in all. A change of the user's password ends it, and so
+//! does logging out, by another such record.
 
 use std::collections::HashMap;
 
@@ -15,6 +16,10 @@ use crate::state::State;
 
 /// How long a token lives after it was issued or renewed, in milliseconds.
 pub const LIFE_MS: u64 = 15 * 60 * 1000;
+/// How long it lives at most after it was issued, however often it is renewed, in milliseconds.
+pub const LONGEST_MS: u64 = 12 * 60 * 60 * 1000;
+/// The clocks of the node that issued a token and of the one that looks at it may differ by so much, in milliseconds.
+const CLOCKS_MS: u64 = 60 * 1000;
 
 #[derive(Serialize, Deserialize)]
 struct Content {
@@ -32,13 +37,15 @@ pub struct Valid {
     pub user: String,
     /// The user's revision at that time.
     pub user_rev: u64,
+    issued: u64,
     ends: u64,
 }
 
 impl Valid {
-    /// Whether it is in the second half of its life.
-    pub fn wants_renewal(&self, now: u64) -> bool {
-        self.ends < now + LIFE_MS / 2
+    /// Until when it should be renewed, if it is in the second half of its life and may live on.
+    pub fn renewal(&self, now: u64) -> Option<u64> {
+        let until = (now + LIFE_MS).min(self.issued.saturating_add(LONGEST_MS));
+        Some(until).filter(|until| self.ends < now + LIFE_MS / 2 && *until > self.ends)
     }
 }
 
@@ -54,7 +61,7 @@ fn mac(state: &State, content: &[u8]) -> Result<[u8; 32]> {
 /// # Errors
 /// `unavailable` before the cluster has a key.
 pub fn issue(state: &State, user: &str, rev: u64, now: u64) -> Result<String> {
-    let content = Content { id: crate::random::hex::<16>(), user: user.to_owned(), rev, issued: now };
+    let content = Content { id: crate::random::hex::<8>(), user: user.to_owned(), rev, issued: now };
     let content = serde_json::to_vec(&content).map_err(|e| Error::internal(e.to_string()))?;
     Ok(format!("{}.{}", BASE64.encode(&content), BASE64.encode(mac(state, &content)?)))
 }
@@ -74,11 +81,16 @@ pub fn check(state: &State, token: &str, now: u64) -> Result<Valid> {
     let content: Content = serde_json::from_slice(&content).map_err(|_| wrong())?;
     let known = state.token(&content.id).map_err(|e| Error::internal(e.to_string()))?;
     let (renewed, ended) = known.unwrap_or_default();
-    let ends = renewed.max(content.issued.saturating_add(LIFE_MS));
+    if content.issued > now.saturating_add(CLOCKS_MS) {
+        return Err(Error::unauthorized(
+            "the token was issued at a time that has not come yet here: set the clocks of the nodes, and log in again",
+        ));
+    }
+    let ends = renewed.max(content.issued.saturating_add(LIFE_MS)).min(content.issued.saturating_add(LONGEST_MS));
     if ended || ends <= now {
         return Err(Error::unauthorized("the token has ended: log in again"));
     }
-    Ok(Valid { id: content.id, user: content.user, user_rev: content.rev, ends })
+    Ok(Valid { id: content.id, user: content.user, user_rev: content.rev, issued: content.issued, ends })
 }
 
 /// Which tokens this node is renewing, so that each is renewed once.
@@ -98,5 +110,65 @@ impl Renewals {
         }
         begun.insert(id.to_owned(), now);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::state::{Command, LogEntry, Op, Payload, Settings};
+    use crate::storage::MemoryEngine;
+
+    const MINUTE: u64 = 60_000;
+    const NOW: u64 = 1_700_000_000_000;
+
+    fn state(ops: Vec<Op>) -> State {
+        let state = State::open(Arc::new(MemoryEngine::new())).unwrap();
+        let init = Op::ClusterInit {
+            cluster_id: "c".into(),
+            token_key: vec![7; 32],
+            settings: Settings::default(),
+            feature_level: 2,
+        };
+        for (n, op) in std::iter::once(init).chain(ops).enumerate() {
+            let command = Command::new(op).encode(NOW);
+            let entry = LogEntry { index: n as u64 + 1, position: b"position", payload: Payload::Command(&command) };
+            state.apply(&[entry]).unwrap();
+        }
+        state
+    }
+
+    fn id(token: &str) -> String {
+        let content = BASE64.decode(token.split_once('.').unwrap().0).unwrap();
+        serde_json::from_slice::<Content>(&content).unwrap().id
+    }
+
+    #[test]
+    fn a_token_lives_for_a_while_and_renewal_does_not_move_its_last_end() {
+        let user = crate::state::NewUser {
+            name: "ann".into(),
+            role: "admin".into(),
+            password_hash: "x".into(),
+            databases: vec![],
+        };
+        let set = || Op::SetUser { user: user.clone(), only_if_no_admin: false };
+        let fresh = state(vec![set()]);
+        let token = issue(&fresh, "ann", 2, NOW).unwrap();
+        assert!(check(&fresh, &token, NOW + 14 * MINUTE).is_ok() && check(&fresh, &token, NOW + 15 * MINUTE).is_err());
+        // Clocks may differ a little; a token of next year is nobody's.
+        assert!(check(&fresh, &token, NOW - MINUTE).is_ok() && check(&fresh, &token, NOW - MINUTE - 1).is_err());
+        assert_eq!(check(&fresh, &token, NOW + 7 * MINUTE).unwrap().renewal(NOW + 7 * MINUTE), None);
+        let renewed = check(&fresh, &token, NOW + 8 * MINUTE).unwrap().renewal(NOW + 8 * MINUTE);
+        assert_eq!(renewed, Some(NOW + 23 * MINUTE));
+
+        let renewed = |until| Op::TokenRenew { id: id(&token), user: "ann".into(), expires_ms: until };
+        let late = NOW + 719 * MINUTE;
+        let renewed = state(vec![set(), renewed(late + 5 * MINUTE)]);
+        assert_eq!(check(&renewed, &token, late).unwrap().renewal(late), None, "it has twelve hours");
+        assert!(check(&renewed, &token, late + MINUTE).is_err());
+        let ended = Op::TokenEnd { id: id(&token), user: "ann".into(), until_ms: NOW + LONGEST_MS };
+        assert!(check(&state(vec![set(), ended]), &token, NOW).is_err());
     }
 }

@@ -8,6 +8,7 @@
 //! - `room`: whether the disk has room for a write
 //! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
 //! - `register`: the leader's side of a join, and of a member's move to another URL
+//! - `replicas`: read replicas become voters, and voters read replicas
 //! - `facts`, `plan`: what is gathered, and the computing in the middle; `facts` is what all that is shown goes by
 //! - `hearing`: who answers while nobody leads
 //! - `join`: the joining node's side
@@ -36,6 +37,7 @@ mod plan;
 mod promotion;
 mod refetch;
 mod register;
+mod replicas;
 mod report;
 mod roles;
 mod room;
@@ -66,6 +68,7 @@ use tokio::sync::watch;
 
 use self::identity::Identity;
 use crate::error::{Error, Result};
+use crate::lasting;
 use crate::machine::Machine;
 use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secret, Secrets, Sessions};
 use crate::raft::{Consensus, Member, ServerState, Settings};
@@ -240,17 +243,23 @@ impl Cluster {
         .map_err(told)?;
         self.opened.get_or_init(Instant::now);
         self.consensus.send_replace(Some(consensus.clone()));
-        tokio::spawn(roles::run(self.clone(), consensus.clone()));
-        tokio::spawn(hearing::run(self.clone(), consensus.clone()));
-        tokio::spawn(promotion::run(self.clone(), consensus.clone()));
-        tokio::spawn(addresses::keep(self.clone(), consensus.clone()));
-        tokio::spawn(samples::run(self.clone(), consensus.clone()));
-        tokio::spawn(self.clone().keep_house(consensus.clone()));
-        tokio::spawn(journal::run(self.clone(), consensus.clone()));
-        tokio::spawn(digests::run(self.clone(), consensus.clone()));
-        tokio::spawn(scrub::run(self.clone(), consensus.clone()));
-        tokio::spawn(doctor::run(self.clone(), consensus.clone()));
+        self.keep("what keeps the members' roles", roles::run(self.clone(), consensus.clone()));
+        self.keep("what listens for the members", hearing::run(self.clone(), consensus.clone()));
+        self.keep("what lets members vote", promotion::run(self.clone(), consensus.clone()));
+        self.keep("what keeps the members' addresses", addresses::keep(self.clone(), consensus.clone()));
+        self.keep("the sampler", samples::run(self.clone(), consensus.clone()));
+        self.keep("what watches over the log and the store", self.clone().keep_house(consensus.clone()));
+        self.keep("what keeps the journal", journal::run(self.clone(), consensus.clone()));
+        self.keep("what compares the members", digests::run(self.clone(), consensus.clone()));
+        self.keep("the scrub", scrub::run(self.clone(), consensus.clone()));
+        self.keep("the doctor", doctor::run(self.clone(), consensus.clone()));
         Ok(consensus)
+    }
+
+    /// Runs work that the node cannot be without: where it dies, the node ends.
+    pub fn keep(self: &Arc<Self>, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let node = self.clone();
+        lasting::spawn(name, work, move |why| node.fail(why));
     }
 
     /// Each second: the log's mark, durable points by bytes and time, and a look whether Raft lives.
@@ -278,7 +287,7 @@ impl Cluster {
                 return self.fail(e);
             }
             let picture = consensus.picture();
-            if let Some(fault) = picture.halted {
+            if let Some(fault) = picture.halted.or_else(|| consensus.log().fault()) {
                 return self.halt(&fault);
             }
             self.look_at_disk().await;

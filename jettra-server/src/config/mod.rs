@@ -7,6 +7,7 @@
 //! - `values`: the layers merged; each value remembers where it came from, so that an error can say it
 //! - `build`: from merged values to a checked [`Config`]
 //! - `file`: which `config.json` counts, and the only code here that touches files and environment
+//! - `old_keys`: those of the product that this one replaces
 //! - `types`: [`NodeName`], [`NodeUrl`], [`Secret`]
 //!
 //! A flag counts more than the environment, the environment more than the file, the file more than
@@ -15,6 +16,7 @@
 mod build;
 mod file;
 mod keys;
+mod old_keys;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -51,6 +53,8 @@ pub struct Config {
     pub node_id: Option<NodeName>,
     /// Whether this node begins a new cluster, if there is none yet.
     pub bootstrap: bool,
+    /// Whether it is to vote once its peers have registered it; else it is a read replica.
+    pub voter: bool,
     /// Nodes to ask for registration, in this order; without this node's own URL.
     pub peers: Vec<NodeUrl>,
     /// Where clients and other nodes reach this node.
@@ -124,6 +128,8 @@ pub struct Loaded {
     pub config: Config,
     /// What a person should know, one line each: unknown keys, settings without effect.
     pub warnings: Vec<String>,
+    /// What may be known, and needs nothing to be done.
+    pub note: Option<String>,
     /// Where each key's value came from. Keys that are not listed have their default.
     pub sources: BTreeMap<&'static str, Source>,
     /// The `config.json` that was read.
@@ -172,6 +178,16 @@ pub enum ConfigError {
         origin: Source,
         /// What it is most likely meant to be.
         meant: &'static str,
+    },
+    /// A key of the product that this one replaces, without which a node would do something else than was meant.
+    #[error("{name:?} ({origin}) is not what makes a cluster any more: replace it by {instead}, and take it out")]
+    Replaced {
+        /// The key that was given.
+        name: String,
+        /// Where.
+        origin: Source,
+        /// What it is replaced by.
+        instead: &'static str,
     },
     /// Something about the surroundings, such as a working directory that is gone.
     #[error("{0}")]

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::ConfigError;
 use super::keys::{KEYS, Key, Kind};
+use super::old_keys;
 use super::types::Secret;
 
 /// Where a value came from.
@@ -67,12 +68,13 @@ impl Flags {
 pub(super) struct Values(BTreeMap<&'static str, (Value, Source)>);
 
 impl Values {
-    /// Adds what the file says; returns a warning for each key that does not exist.
-    pub(super) fn add_file(&mut self, file: &FileText) -> Result<Vec<String>, ConfigError> {
+    /// Adds what the file says; returns a warning for each key that does not exist, and a note about those of the
+    /// product that this one replaces.
+    pub(super) fn add_file(&mut self, file: &FileText) -> Result<(Vec<String>, Option<String>), ConfigError> {
         let text = file.text.trim_start_matches('\u{feff}');
         let object: Map<String, Value> = serde_json::from_str(text)
             .map_err(|error| ConfigError::Syntax { path: file.path.clone(), what: error.to_string() })?;
-        let mut warnings = Vec::new();
+        let (mut warnings, mut old) = (Vec::new(), Vec::new());
         for (name, value) in object {
             match Key::named(&name) {
                 // As printed by --print-config for a key without value.
@@ -88,11 +90,21 @@ impl Values {
                             meant: key.name,
                         });
                     }
+                    if let Some(instead) = old_keys::needs_another_cluster(&name, &value) {
+                        let origin = Source::File(file.path.clone());
+                        return Err(ConfigError::Replaced { name, origin, instead });
+                    }
+                    if old_keys::is_without_meaning(&name) {
+                        old.push(name);
+                        continue;
+                    }
                     warnings.push(unknown_key(&name, &file.path));
                 }
             }
         }
-        Ok(warnings)
+        let note = (!old.is_empty())
+            .then(|| format!("{} of {} have no meaning any more, and may go", old.join(", "), file.path.display()));
+        Ok((warnings, note))
     }
 
     /// Adds what the environment says. A variable that is empty counts as not set.

@@ -84,7 +84,12 @@ impl Peer {
                 None => {
                     let (node, url) = (self.clone(), self.target.url.clone());
                     let task = tokio::spawn(async move { node.open().await });
-                    let ended = move |e: tokio::task::JoinError| PeerError::NoAnswer { url, why: e.to_string() };
+                    let slot = self.slot.clone();
+                    let ended = move |e: tokio::task::JoinError| {
+                        // It has not let the next one try.
+                        slot.state.lock().opening = None;
+                        PeerError::NoAnswer { url, why: e.to_string() }
+                    };
                     let opening = async move { task.await.unwrap_or_else(|e| Err(ended(e))) }.boxed().shared();
                     state.opening = Some(opening.clone());
                     opening

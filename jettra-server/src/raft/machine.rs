@@ -49,14 +49,28 @@ pub struct Machine {
     /// What `apply` waits for; the storage suite, which applies what it never appended, has none.
     log: Option<LogStore>,
     applied: watch::Sender<u64>,
+    /// The next `apply` panics.
+    #[cfg(test)]
+    dies: bool,
 }
 
 impl Machine {
     /// A state machine over `store`; `applied` is told the index of the last entry applied.
     pub fn new(store: Arc<StateStore>, log: Option<LogStore>, applied: watch::Sender<u64>) -> Self {
-        let machine = Machine { store, log, applied };
+        let machine = Machine {
+            store,
+            log,
+            applied,
+            #[cfg(test)]
+            dies: false,
+        };
         machine.tell_applied();
         machine
+    }
+
+    #[cfg(test)]
+    pub(super) fn die(&mut self) {
+        self.dies = true;
     }
 
     fn tell_applied(&self) {
@@ -72,7 +86,11 @@ impl Machine {
         }
         let state = self.store.state();
         let started = std::time::Instant::now();
+        #[cfg(test)]
+        let dies = self.dies;
         let applied = tokio::task::spawn_blocking(move || {
+            #[cfg(test)]
+            assert!(!dies, "a bug");
             let outcomes = apply_entries(&state, &batch)?;
             let writes: usize = outcomes.iter().map(|Reply(outcome)| outcome.as_ref().map_or(0, Outcome::writes)).sum();
             for ((_, responder), outcome) in batch.into_iter().zip(outcomes) {

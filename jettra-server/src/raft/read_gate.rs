@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::error::Result;
+use crate::lasting::Unless;
 
 type Answer = Option<Result<u64>>;
 
@@ -55,29 +56,66 @@ impl ReadGate {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<u64>>,
     {
+        // A round that dies takes those with it who wait for it and for the next one.
+        let ended = Unless::new(|| {
+            let mut rounds = self.rounds.lock();
+            (rounds.running, rounds.next) = (false, None);
+        });
         loop {
             let waiting = {
                 let mut rounds = self.rounds.lock();
                 let Some(waiting) = rounds.next.take() else {
                     rounds.running = false;
-                    return;
+                    break;
                 };
                 waiting
             };
             waiting.send_replace(Some(round().await));
         }
+        ended.done();
     }
 }
 
 fn lost() -> crate::error::Error {
-    crate::error::Error::unavailable("this node is stopping: ask another node")
+    crate::error::Error::unavailable(
+        "this node broke off what would have confirmed the read: try again, or ask another node",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jettra_client::wire::ErrorCode;
     use std::sync::atomic::{AtomicU64, Ordering};
     use tokio::sync::Semaphore;
+
+    #[tokio::test]
+    async fn a_round_that_panics_ends_its_readers_and_the_next_one_is_asked() {
+        let gate = ReadGate::default();
+        let opened = Arc::new(Semaphore::new(0));
+        let (own, open) = (gate.clone(), opened.clone());
+        let dies = move || {
+            let open = open.clone();
+            async move {
+                open.acquire().await.unwrap().forget();
+                panic!("a bug")
+            }
+        };
+        let first = tokio::spawn(async move { own.pass(dies).await });
+        while !gate.rounds.lock().running || gate.rounds.lock().next.is_some() {
+            tokio::task::yield_now().await;
+        }
+        let own = gate.clone();
+        let second = tokio::spawn(async move { own.pass(|| async { Ok(1) }).await });
+        while gate.rounds.lock().next.is_none() {
+            tokio::task::yield_now().await;
+        }
+        opened.add_permits(1);
+        for broken in [first, second] {
+            assert_eq!(broken.await.unwrap().unwrap_err().code(), ErrorCode::Unavailable);
+        }
+        assert_eq!(gate.pass(|| async { Ok(7) }).await, Ok(7));
+    }
 
     #[tokio::test]
     async fn reads_that_arrive_during_a_round_share_the_next_one() {

@@ -171,3 +171,39 @@ async fn damage_to_acknowledged_entries_stops_the_node_and_changes_nothing() {
     std::fs::write(&chunk, &whole).unwrap();
     assert_eq!(LogStore::open(&path).unwrap().bounds(), (0, 10));
 }
+
+#[tokio::test]
+async fn a_writer_that_dies_ends_all_who_wait_for_it_and_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(&dir.path().join("log")).unwrap();
+    append(&mut log, vec![entry(1, 0, 100)]).await;
+    log.die();
+    let mut waiting = Vec::new();
+    for index in 1..20 {
+        let (tx, rx) = TypeConfig::oneshot();
+        if log.append(vec![entry(1, index, 100)], IOFlushed::signal(tx)).await.is_ok() {
+            waiting.push(rx);
+        }
+    }
+    assert!(!waiting.is_empty());
+    for waiting in waiting {
+        let told = tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await;
+        assert!(!matches!(told.expect("nobody waits for ever"), Ok(Ok(()))));
+    }
+    let told =
+        tokio::time::timeout(std::time::Duration::from_secs(20), log.save_vote(&Vote::new_committed(2, 1))).await;
+    assert!(told.expect("nobody waits for ever").is_err());
+    assert!(log.fault().is_some(), "which ends the node");
+}
+
+#[tokio::test]
+async fn an_apply_that_panics_is_an_error_which_ends_raft() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(StateStore::open(&dir.path().join("state"), 1 << 20).unwrap());
+    let mut machine = Machine::new(store, None, watch::Sender::new(0));
+    machine.die();
+    let entries = futures_util::stream::iter([Ok((entry(1, 1, 10), None))]);
+    let applied = tokio::time::timeout(std::time::Duration::from_secs(20), machine.apply(entries)).await;
+    let error = applied.expect("nobody waits for ever").unwrap_err();
+    assert!(error.to_string().contains("panicked"), "{error}");
+}

@@ -37,6 +37,7 @@ use super::large::{self, Head, Stored};
 use super::sled_files::{self, Mark};
 use super::{Batch, ChunkLimit, Engine, EngineStatus, Order, Pair, Result, StorageError, is_empty_range};
 use crate::descriptors;
+use crate::lasting::panic_text;
 use crate::remedy::Kind;
 
 /// Entries in a leaf. A flush rewrites whole leaves, so small ones suit scattered writes; it is fixed for a store.
@@ -441,14 +442,6 @@ fn without_places(error: &io::Error) -> String {
 fn panicked(path: &Path, when: &str, panic: &(dyn std::any::Any + Send)) -> StorageError {
     let text = panic_text(panic);
     StorageError::of_kind(path, Kind::of_words(text).unwrap_or(Kind::Damage), format!("{when}: {text}"))
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 /// Writes the format mark of a new store, or refuses one that was made otherwise.

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use super::memory::{Memory, Step};
 use crate::cluster::{Cluster, Stop};
 use crate::error::Result;
+use crate::lasting::Unless;
 use crate::state::{Change, Changed, ChangesLimit};
 
 /// Events that wait at a seat, at most.
@@ -190,6 +191,11 @@ impl Feed {
         seats.values().flat_map(BTreeMap::values).for_each(|queue| queue.wake.notify_one());
     }
 
+    /// Takes all seats away at its end, unless that was a good one.
+    fn closed_unless_done(self: Arc<Self>) -> Unless<impl FnOnce()> {
+        Unless::new(move || self.close())
+    }
+
     /// For whom to read, after noting that it is done up to `upto`; none where nobody is left, and the task ends.
     fn claim(&self, upto: u64) -> Option<Arc<Interest>> {
         let mut inner = self.inner.lock();
@@ -271,6 +277,13 @@ impl Drop for Seat {
 
 /// Reads what was applied after revision `from`, as long as somebody sits here and the node runs.
 async fn run(feed: Arc<Feed>, cluster: Arc<Cluster>, from: u64) {
+    // Where it dies, those who sit here must not wait for it.
+    let ended = feed.clone().closed_unless_done();
+    follow(feed, cluster, from).await;
+    ended.done();
+}
+
+async fn follow(feed: Arc<Feed>, cluster: Arc<Cluster>, from: u64) {
     let mut after = Position::after(from);
     let mut stop = cluster.stopped();
     let Some(mut applied) = cluster.running().map(|consensus| consensus.applied()) else { return feed.close() };
@@ -309,5 +322,34 @@ async fn run(feed: Arc<Feed>, cluster: Arc<Cluster>, from: u64) {
                 _ = stop.wait_for(|stop| *stop != Stop::Running) => return feed.close(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_watches_what_dies_is_told_and_the_next_one_begins_anew() {
+        let feed = Arc::new(Feed::new(Arc::default()));
+        let scope = Scope { db: "shop".to_owned(), col: None };
+        let queue = Queue::default();
+        let wake = queue.wake.clone();
+        {
+            let mut inner = feed.inner.lock();
+            inner.running = true;
+            inner.seats.entry(scope.clone()).or_default().insert(1, queue);
+        }
+        let seat = Seat { feed: feed.clone(), scope, number: 1, wake };
+        let own = feed.clone();
+        let dies = tokio::spawn(async move {
+            let _ended = own.closed_unless_done();
+            tokio::task::yield_now().await;
+            panic!("a bug");
+        });
+        seat.wake().await;
+        assert!(matches!(seat.take(), Taken::Closed));
+        assert!(dies.await.is_err());
+        assert!(!feed.inner.lock().running);
     }
 }

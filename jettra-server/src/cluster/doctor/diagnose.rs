@@ -69,6 +69,8 @@ pub(in crate::cluster) struct Patient {
     pub id: String,
     pub url: String,
     pub voter: bool,
+    /// Whether it is a read replica, which is not to vote.
+    pub replica: bool,
     /// Whether it is in the Raft membership yet.
     pub is_member: bool,
     /// Whether its document says that it is INACTIVE.
@@ -333,7 +335,11 @@ fn silent(sight: &Sight, found: &mut Vec<Found>) {
     }
     let quorum = quorum(sight);
     for member in sight.members.iter().filter(|m| m.is_member && !m.heard) {
-        let what = if member.voter { "a voter" } else { "which does not vote" };
+        let what = match (member.voter, member.replica) {
+            (true, _) => "a voter",
+            (false, true) => "a read replica",
+            (false, false) => "which does not vote",
+        };
         let answers = member.other.map_or("", Other::said);
         let next = match member.other {
             Some(_) => second::of_other(sight, &member.url),
@@ -357,6 +363,8 @@ fn silent(sight: &Sight, found: &mut Vec<Found>) {
                 format!("writing stops when one more of the {} voters fails", quorum.voters)
             } else if member.voter {
                 format!("{} more of {} voters may fail before writing stops", quorum.failure_tolerance, quorum.voters)
+            } else if member.replica {
+                "reads that it would serve; no vote is lost".to_owned()
             } else {
                 "no votes; it falls behind".to_owned()
             },
@@ -411,7 +419,7 @@ fn tolerance(sight: &Sight, found: &mut Vec<Found>) {
 }
 
 fn lagging(sight: &Sight, found: &mut Vec<Found>) {
-    for member in sight.members.iter().filter(|m| m.heard && m.voter) {
+    for member in sight.members.iter().filter(|m| m.heard && (m.voter || m.replica)) {
         let applied = member.report.as_ref().map(|report| member.last.saturating_sub(report.applied));
         let Some(behind) = member.lag.max(applied.filter(|_| sight.leads)).filter(|behind| *behind > LAGS) else {
             continue;
@@ -421,7 +429,12 @@ fn lagging(sight: &Sight, found: &mut Vec<Found>) {
             since: None,
             what: format!("{} is {behind} log entries behind", member.id),
             works: "writes and reads go on; linearizable reads on it wait until it has caught up".to_owned(),
-            at_risk: "it cannot take over leadership soon, and may need a whole snapshot".to_owned(),
+            at_risk: if member.replica {
+                "local reads on it are old, and it may need a whole snapshot"
+            } else {
+                "it cannot take over leadership soon, and may need a whole snapshot"
+            }
+            .to_owned(),
             next: format!("look at its load, its disk and the network to it: {}", shell(sight, "cluster status")),
         });
     }
@@ -429,7 +442,7 @@ fn lagging(sight: &Sight, found: &mut Vec<Found>) {
 
 fn learners(sight: &Sight, found: &mut Vec<Found>) {
     let Some(_) = sight.leader.as_ref().filter(|_| sight.leads) else { return };
-    for member in sight.members.iter().filter(|m| m.heard && m.is_member && !m.voter) {
+    for member in sight.members.iter().filter(|m| m.heard && m.is_member && !m.voter && !m.replica) {
         let joined_for = member.joined_at.map_or(0, |at| sight.now_ms.saturating_sub(at));
         if joined_for < CATCHES_UP_MS || member.lag.is_some_and(|lag| lag <= CAUGHT_UP) {
             continue;
@@ -551,9 +564,14 @@ fn paused(sight: &Sight, found: &mut Vec<Found>) {
         found.push(Found {
             key: format!("paused {}", member.id),
             since: None,
-            what: format!("{} is paused: it votes and is not elected", member.id),
+            what: if member.voter {
+                format!("{} is paused: it votes and is not elected", member.id)
+            } else {
+                format!("{} is paused", member.id)
+            },
             works: "everything".to_owned(),
-            at_risk: "one node less that can take over".to_owned(),
+            at_risk: if member.voter { "one node less that can take over" } else { "nothing: it does not vote" }
+                .to_owned(),
             next: format!("when its maintenance is done: {}", shell(sight, &format!("cluster resume {}", member.id))),
         });
     }

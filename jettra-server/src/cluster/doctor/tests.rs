@@ -29,6 +29,7 @@ fn patient(n: u64) -> Patient {
         id: format!("node{n}"),
         url: format!("http://n{n}:8080"),
         voter: true,
+        replica: false,
         is_member: true,
         inactive: false,
         heard: true,

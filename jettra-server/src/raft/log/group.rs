@@ -14,6 +14,7 @@ use raft_log::api::raft_log_writer::RaftLogWriter;
 use tokio::sync::oneshot;
 
 use super::{LogTypes, Shared};
+use crate::lasting::Unless;
 use crate::raft::types::{LogId, TypeConfig};
 
 /// An append that waits to be on disk.
@@ -58,13 +59,17 @@ impl Writer {
         self.under_way = true;
         let group = std::mem::take(&mut self.waiting);
         metrics::histogram!("jettra_log_group_appends").record(group.len() as f64);
-        let flushed = Flushed::Group { group, shared: shared.clone(), started: Instant::now() };
-        self.log.flush(true, Some(flushed))
+        let asked = Asked::Group { group, shared: shared.clone(), started: Instant::now() };
+        self.log.flush(true, Some(asked.into()))
     }
 }
 
-/// Runs on the log's writer thread once a flush is on disk, or has failed.
-pub enum Flushed {
+/// Runs on the log's writer thread once a flush is on disk, or has failed. Where that thread dies before, it is dropped,
+/// and those who wait are told so.
+pub struct Flushed(Option<Asked>);
+
+/// Who waits for a flush.
+pub enum Asked {
     /// A group of appends.
     Group {
         /// Who waits.
@@ -78,20 +83,54 @@ pub enum Flushed {
     Wake(oneshot::Sender<io::Result<()>>),
 }
 
+impl From<Asked> for Flushed {
+    fn from(asked: Asked) -> Self {
+        Flushed(Some(asked))
+    }
+}
+
 impl raft_log::Callback for Flushed {
-    fn send(self, result: io::Result<()>) {
+    fn send(mut self, result: io::Result<()>) {
+        if let Some(asked) = self.0.take() {
+            asked.answer(result);
+        }
+    }
+}
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        let Some(asked) = self.0.take() else { return };
+        // Whoever drops it may hold what the answer needs.
+        let answer = move || asked.answer(Err(io::Error::other("the log's writer has stopped")));
+        if let Err(e) = std::thread::Builder::new().spawn(answer) {
+            tracing::error!(error = %e, "those who wait for the log could not be told that it has stopped");
+        }
+    }
+}
+
+impl Asked {
+    fn answer(self, result: io::Result<()>) {
         let (group, shared, started) = match self {
-            Flushed::Group { group, shared, started } => (group, shared, started),
-            Flushed::Wake(waiter) => {
+            Asked::Group { group, shared, started } => (group, shared, started),
+            Asked::Wake(waiter) => {
                 // A waiter that went away has nothing to be told.
                 waiter.send(result).ok();
                 return;
             }
         };
+        // Where this dies, the log ends, and with it all who wait for the next flush.
+        let left = shared.clone();
+        let ended = Unless::new(move || {
+            if let Some(shared) = left.upgrade() {
+                give_up(&shared);
+            }
+        });
         metrics::histogram!("jettra_log_fsync_seconds").record(started.elapsed().as_secs_f64());
         let Some(shared) = shared.upgrade() else { return };
         shared.fsyncs.record(started.elapsed());
         let result = shared.note(result);
+        #[cfg(test)]
+        shared.dies_once();
         tell(group, &shared, &result);
         let mut writer = shared.writer.lock();
         writer.under_way = false;
@@ -108,10 +147,23 @@ impl raft_log::Callback for Flushed {
             drop(writer);
         }
         // The last owner ends the log, which waits for this very thread: another one has to do it.
+        ended.done();
         if let Some(last) = Arc::into_inner(shared) {
             std::thread::spawn(move || drop(last));
         }
     }
+}
+
+/// The writer is gone: tells all who wait for it.
+fn give_up(shared: &Shared) {
+    let gone = || io::Error::other("the log's writer has stopped");
+    drop(shared.note(Err::<(), _>(gone())));
+    let left = {
+        let mut writer = shared.writer.lock();
+        writer.under_way = false;
+        std::mem::take(&mut writer.waiting)
+    };
+    tell(left, shared, &Err(gone()));
 }
 
 fn tell(group: Vec<Waiting>, shared: &Shared, result: &io::Result<()>) {

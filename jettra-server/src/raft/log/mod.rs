@@ -32,7 +32,7 @@ use tokio::sync::{oneshot, watch};
 
 use self::codec::{StoredLogId, StoredPayload, StoredVote};
 use self::fsyncs::Fsyncs;
-use self::group::{Flushed, Waiting, Writer};
+use self::group::{Asked, Flushed, Waiting, Writer};
 use self::mark::Mark;
 pub use self::mark::is_whole as mark_is_whole;
 use self::recent::Recent;
@@ -101,6 +101,9 @@ struct Shared {
     dir: PathBuf,
     /// The first I/O error, which ends raft.
     fault: OnceLock<Fault>,
+    /// The next flush that is done panics.
+    #[cfg(test)]
+    dies: std::sync::atomic::AtomicBool,
 }
 
 impl Shared {
@@ -110,6 +113,21 @@ impl Shared {
             self.fault.get_or_init(|| Fault::io(format_args!("the raft log in {}", self.dir.display()), e));
         }
         done
+    }
+}
+
+#[cfg(test)]
+impl Shared {
+    fn dies_once(&self) {
+        assert!(!self.dies.swap(false, std::sync::atomic::Ordering::SeqCst), "a bug");
+    }
+}
+
+#[cfg(test)]
+impl LogStore {
+    /// The writer dies at the end of its next flush.
+    pub fn die(&self) {
+        self.shared.dies.store(true, std::sync::atomic::Ordering::SeqCst);
     }
 }
 
@@ -166,6 +184,8 @@ impl LogStore {
                 fsyncs: Fsyncs::default(),
                 dir: dir.to_owned(),
                 fault: OnceLock::new(),
+                #[cfg(test)]
+                dies: Default::default(),
             }),
         })
     }
@@ -219,7 +239,7 @@ impl LogStore {
         let (tx, rx) = oneshot::channel();
         let asked = {
             let mut writer = self.shared.writer.lock();
-            write(&mut writer.log).and_then(|()| writer.log.flush(true, Some(Flushed::Wake(tx))))
+            write(&mut writer.log).and_then(|()| writer.log.flush(true, Some(Asked::Wake(tx).into())))
         };
         self.shared.note(asked)?;
         let stopped = |_| Err(io::Error::other("the log's writer has stopped"));
