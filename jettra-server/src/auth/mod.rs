@@ -249,7 +249,7 @@ impl Auth {
 
     fn by_token(self: &Arc<Self>, text: &str) -> Result<Principal> {
         let state = self.state().ok_or_else(|| Error::unavailable("this node is starting: try again in a moment"))?;
-        let now = crate::clock::now_ms();
+        let now = self.cluster.time_ms();
         let valid = token::check(&state, text, now)?;
         let user = state.user(&valid.user);
         let role = user.filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
@@ -284,7 +284,7 @@ impl Auth {
         let state = self.cluster.state()?;
         let user = state.user(&principal.name);
         let rev = user.map_or(0, |u| u.rev);
-        let now = crate::clock::now_ms();
+        let now = self.cluster.time_ms();
         Ok(LoginAnswer {
             token: format!("Bearer {}", token::issue(&state, &principal.name, rev, now)?),
             role: principal.role.as_str().to_owned(),
