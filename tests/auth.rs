@@ -5,6 +5,7 @@
 //! - `guessing`: wrong passwords
 //! - `tokens`: tokens and changed passwords, on every node
 //! - `revoked`: what has ended goes on nowhere
+//! - `pages`: what a page elsewhere, and a stranger, get of a node
 //! - `secrets`: other nodes, by the secret of the cluster
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -14,6 +15,8 @@ mod peer;
 
 #[path = "auth/guessing.rs"]
 mod guessing;
+#[path = "auth/pages.rs"]
+mod pages;
 #[path = "auth/protected.rs"]
 mod protected;
 #[path = "auth/revoked.rs"]

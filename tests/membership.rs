@@ -7,6 +7,7 @@
 //!   and a wiped one come back
 //! - `pausing`: the same for pauses; who is paused is not elected
 //! - `refusals`: what would cost the majority is refused, and the next command makes it possible
+//! - `replicas`: read replicas join, are promoted, and voters demoted; they count for nothing
 //! - `moves`: nodes that come back at other ports, and all at once
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -22,5 +23,7 @@ mod moves;
 mod pausing;
 #[path = "membership/refusals.rs"]
 mod refusals;
+#[path = "membership/replicas.rs"]
+mod replicas;
 #[path = "membership/story.rs"]
 mod story;

@@ -241,3 +241,34 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
         copy(&entry.path(), &to.join(entry.file_name()));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_replica_is_enough_to_go_on_from() {
+    let mut cluster = Cluster::start(1).await;
+    let replica = cluster.add("node2", common::member_config("node2", false));
+    replica.start().await;
+    let body = json!({ "url": replica.url(), "voter": false });
+    cluster.nodes[0].post("/api/cluster/register", body).await.ok();
+    let saved = cluster.nodes[0].post("/api/doc?db=shop&col=users", json!({ "_id": "ann" })).await.ok();
+    let here = format!("/api/doc?db=shop&col=users&id=ann&consistency=local&min_index={}", saved["rev"]);
+    cluster.nodes[1].get(&here).await.ok();
+    // The only voter is lost with its disk.
+    cluster.nodes.iter_mut().for_each(Node::kill);
+    cluster.nodes[0].wipe();
+    let dir = data(&cluster.nodes[1]).display().to_string();
+    let (code, printed) = recover(&cluster.nodes[1], &["--apply", &dir]).await;
+    assert_eq!(code, 0, "{printed}");
+    let node = &mut cluster.nodes[1];
+    for _ in 0..2 {
+        node.restart().await;
+        eventually(LIMIT, "the replica leads its new cluster", async || {
+            let view = node.try_get("/api/cluster").await?.success()?;
+            let well = view["state"] == "LEADER" && view["nodes"][0]["voter"] == true;
+            if well { Ok(()) } else { Err(view.to_string()) }
+        })
+        .await;
+        node.post("/api/doc?db=shop&col=users", json!({ "_id": "ann", "n": 2 })).await.ok();
+        let docs = node.get("/api/query?db=_system&col=_clusternodes").await.ok();
+        assert!(docs[0]["replica"].is_null() && docs.as_array().unwrap().len() == 1, "it votes for good: {docs}");
+    }
+}

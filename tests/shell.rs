@@ -255,6 +255,21 @@ async fn the_cluster_is_shown_and_changed() {
     assert_eq!(commands(&cluster.nodes[0], "cluster deregister node3").await.ok(), "Deregistered node3\n");
     assert_eq!(as_json(&cluster.nodes[0], "federated nodes").await.as_array().unwrap().len(), 2);
 
+    // A read replica, and back.
+    let fourth = cluster.add("node4", json!({ "Host": "127.0.0.1", "distributed": true, "NodeID": "node4" }));
+    fourth.start().await;
+    let url = fourth.url();
+    let plan = commands(&cluster.nodes[0], &format!("cluster register {url} --replica --dry-run")).await.ok();
+    assert!(plan.contains("Allowed: nothing was changed"), "{plan}");
+    let out = commands(&cluster.nodes[0], &format!("federated register {url} --replica")).await.ok();
+    assert_eq!(out, "Registered node4\n");
+    let out = commands(&cluster.nodes[0], "cluster status").await.ok();
+    assert_eq!(row(&out, "node4")[2..5], ["ACTIVE", "REPLICA", "no"], "{out}");
+    let out = commands(&cluster.nodes[0], "cluster promote node4 --dry-run; cluster promote node4").await.ok();
+    assert!(out.contains("3 voters, 3 active, majority 2, may lose 1") && out.ends_with("Promoted node4\n"), "{out}");
+    let out = commands(&cluster.nodes[0], "cluster demote node4 --dry-run; federated demote node4").await.ok();
+    assert!(out.contains("2 voters, 2 active, majority 2, may lose 0") && out.ends_with("Demoted node4\n"), "{out}");
+
     let alone = Node::standalone(json!({})).await;
     let out = commands(&alone, "cluster status").await.ok();
     assert!(out.contains("not distributed"), "{out}");

@@ -386,6 +386,39 @@ async fn the_node_goes_away_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_read_replica_is_added_promoted_and_demoted_through_the_page() {
+    let cluster = three_and(1).await;
+    let Some(browser) = Browser::open(&cluster.nodes[0].url()).await else { return };
+    browser.shows("#verdict", "Healthy: 3 of 3 voters, can lose 1").await;
+    browser.press("main", "Add a node").await;
+    browser.fill("#add-url", &cluster.nodes[3].url()).await;
+    browser.click("#add-replica").await;
+    browser.shows("dialog .commands", "--replica").await;
+    browser.press("dialog", "Check").await;
+    browser.shows("dialog .plan", "Allowed").await;
+    browser.press("dialog", "Add it").await;
+    browser.shows("dialog .outcome", "node4 is a read replica").await;
+    browser.press("dialog", "Close").await;
+    browser.shows("#peers tr[data-node=node4]", "REPLICA").await;
+    browser.shows(".card[data-node=node4]", "replica").await;
+    browser.shows("#verdict", "Healthy: 3 of 3 voters, can lose 1").await;
+    for (action, done, votes) in
+        [("Promote", "node4 votes", "4 of 4 voters"), ("Demote", "node4 is a read replica", "3 of 3 voters")]
+    {
+        browser.click(&format!("button[aria-label='{action} node4']")).await;
+        browser.shows("dialog .plan", "Allowed").await;
+        browser.press("dialog", &format!("{action} node4")).await;
+        browser.shows("dialog .outcome", done).await;
+        browser.press("dialog", "Close").await;
+        browser.shows("#verdict", votes).await;
+    }
+    // Its own page calls it what it is.
+    browser.goto(&cluster.nodes[3].url()).await;
+    browser.shows("#self-state", "REPLICA").await;
+    no_complaints(&browser).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nodes_are_added_stopped_and_removed_through_the_page() {
     let mut cluster = three_and(1).await;
     let follower = cluster.followers().await[0];

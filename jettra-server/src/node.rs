@@ -254,7 +254,7 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
         if config.distributed && !config.bootstrap {
             tracing::info!(url = cluster.url(), "waiting to be registered by a member of a cluster");
             if !peers.is_empty() {
-                tokio::spawn(cluster.clone().ask_peers(peers));
+                tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
             }
             return Ok(());
         }
@@ -262,7 +262,7 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
             && let Some(url) = cluster.find_cluster(&peers).await
         {
             tracing::warn!(peer = url, "Bootstrap is true, but a peer belongs to a cluster already: asking to join it");
-            tokio::spawn(cluster.clone().ask_peers(peers));
+            tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
             return Ok(());
         }
         if config.distributed
@@ -275,7 +275,7 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
                  waiting to be registered"
             );
             if !peers.is_empty() {
-                tokio::spawn(cluster.clone().ask_peers(peers));
+                tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
             }
             return Ok(());
         }

@@ -85,8 +85,15 @@ impl Story {
         &self.cluster.nodes[self.cluster.followers().await[0]]
     }
 
+    /// The name of a running member that does not lead, other than this one.
+    pub async fn follower_but(&self, id: &str) -> String {
+        let followers = self.cluster.followers().await;
+        let mut names = followers.into_iter().map(|place| self.cluster.nodes[place].id.clone());
+        names.find(|name| name != id).expect("another one")
+    }
+
     /// Waits until every running node among these members shows exactly them, alike: `node1 ACTIVE`, `node2 PAUSED`,
-    /// `node3 ACTIVE joining`; one of them leads, whom all name. Writing goes on then.
+    /// `node3 ACTIVE joining`, `node4 ACTIVE replica`; one of them leads, whom all name. Writing goes on then.
     pub async fn stands(&self, members: &[&str]) {
         self.stands_besides(members, &[]).await;
     }
@@ -163,6 +170,7 @@ pub async fn document(node: &Node, id: &str) -> Result<Value, String> {
 fn in_short(doc: &Value) -> String {
     let part = match doc["voter"].as_bool() {
         Some(true) => "",
+        Some(false) if doc["replica"] == true => " replica",
         Some(false) => " learner",
         None => " joining",
     };

@@ -51,6 +51,57 @@ impl JettraClient {
         self.call_json(request).await
     }
 
+    /// Adds the node at `url` as a read replica: a member that never votes nor counts for the majority, gets
+    /// everything, serves reads and forwards writes. The answer comes when it has caught up, or after 30 s with the
+    /// status `joining`.
+    ///
+    /// # Errors
+    /// As [`register`](JettraClient::register); code `conflict` if it is a member that votes.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> jettra_client::Result<()> {
+    /// # use jettra_client::wire::Role;
+    /// # let cluster = jettra_client::testing::FakeCluster::start(1).unwrap();
+    /// # let client = cluster.client();
+    /// let answer = client.register_replica("http://localhost:8081", None).await?;
+    /// let node = answer.node.expect("the new member");
+    /// assert_eq!((node.role, node.voter), (Role::Replica, false));
+    /// client.promote(&node.id).await?;
+    /// assert_eq!(client.get_cluster().await?.quorum.expect("votes").voters, 2);
+    /// client.demote(&node.id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn register_replica(&self, url: &str, description: Option<&str>) -> Result<RegisterAnswer> {
+        let mut body = json!({"url": url, "voter": false});
+        if let Some(description) = description {
+            body["description"] = description.into();
+        }
+        let request = Request::post("/api/cluster/register", Safety::Idempotent).json(&body).patient(PATIENCE);
+        self.call_json(request).await
+    }
+
+    /// Makes a read replica, given by its id or URL, a voter. The answer `promoted` comes when it has caught up and
+    /// votes, `joining` after 30 s if it has not yet: then that goes on in the background. Does nothing to one that
+    /// votes.
+    ///
+    /// # Errors
+    /// Code `not_found` if there is no such member; `conflict` if it is not heard.
+    pub async fn promote(&self, node: &str) -> Result<StatusAnswer> {
+        let request = Request::post("/api/cluster/promote", Safety::Idempotent).json(&json!({"node": node}));
+        self.call_json(request.patient(PATIENCE)).await
+    }
+
+    /// Makes a voter, given by its id or URL, a read replica. A leader hands over first. Does nothing to one that is.
+    ///
+    /// # Errors
+    /// Code `not_found` if there is no such member; `quorum_at_risk` if the other voters would have no majority.
+    pub async fn demote(&self, node: &str) -> Result<StatusAnswer> {
+        let request = Request::post("/api/cluster/demote", Safety::Idempotent).json(&json!({"node": node}));
+        self.call_json(request.patient(PATIENCE)).await
+    }
+
     /// Removes a member, given by its id or URL. The leader may be removed: it hands over first.
     ///
     /// # Errors
@@ -197,6 +248,31 @@ impl JettraClient {
     /// Code `not_found` if there is no such member.
     pub async fn plan_transfer(&self, node: &str) -> Result<ChangePlan> {
         self.plan("/api/cluster/transfer", node).await
+    }
+
+    /// What promoting a read replica would do. Changes nothing.
+    ///
+    /// # Errors
+    /// Code `not_found` if there is no such member.
+    pub async fn plan_promote(&self, node: &str) -> Result<ChangePlan> {
+        self.plan("/api/cluster/promote", node).await
+    }
+
+    /// What making a voter a read replica would do. Changes nothing.
+    ///
+    /// # Errors
+    /// Code `not_found` if there is no such member.
+    pub async fn plan_demote(&self, node: &str) -> Result<ChangePlan> {
+        self.plan("/api/cluster/demote", node).await
+    }
+
+    /// What adding the node at `url` as a read replica would do, and whether it may join. Changes nothing.
+    ///
+    /// # Errors
+    /// Code `bad_request` if `url` is none.
+    pub async fn plan_register_replica(&self, url: &str) -> Result<ChangePlan> {
+        let request = Request::post("/api/cluster/register", Safety::Idempotent).param("dry_run", "true");
+        self.call_json(request.json(&json!({"url": url, "voter": false}))).await
     }
 
     /// What adding the node at `url` would do, and whether it may join. Changes nothing.

@@ -296,14 +296,15 @@ fn change_members(store: &mut Store, call: &Call) -> Reply {
     if call.path == "/api/cluster/register" {
         let at = found.unwrap_or_else(|| {
             let id = format!("node{}", store.members.len() + 1);
-            store.members.push(Member { id, url: named, active: true });
+            let body: Value = serde_json::from_str(&call.body).unwrap_or_default();
+            store.members.push(Member { id, url: named, active: true, replica: body["voter"] == false });
             store.members.len() - 1
         });
         return Reply::json(&json!({"status": "registered", "node": node(store, &store.members[at])}));
     }
     let Some(at) = found else { return Reply::not_found("node") };
     if call.param("dry_run") == "true" {
-        let voters = store.members.len() as u64;
+        let voters = quorum(store).voters;
         let all = |voters: u64| json!(Quorum::new(voters, voters));
         return Reply::json(&json!({"allowed": voters > 1, "before": all(voters), "after": all(voters.max(2) - 1)}));
     }
@@ -316,6 +317,14 @@ fn change_members(store: &mut Store, call: &Call) -> Reply {
             let was_active = std::mem::replace(&mut store.members[at].active, false);
             Reply::status(if was_active { "stop_sent" } else { "stopped_already" })
         }
+        "/api/cluster/promote" => {
+            store.members[at].replica = false;
+            Reply::status("promoted")
+        }
+        "/api/cluster/demote" => {
+            store.members[at].replica = true;
+            Reply::status("demoted")
+        }
         "/api/cluster/pause" => Reply::status("paused"),
         "/api/cluster/resume" => Reply::status("resumed"),
         "/api/cluster/transfer" => {
@@ -326,9 +335,9 @@ fn change_members(store: &mut Store, call: &Call) -> Reply {
     }
 }
 
-/// Everybody votes.
 fn quorum(store: &Store) -> Quorum {
-    Quorum::new(store.members.len() as u64, store.members.iter().filter(|member| member.active).count() as u64)
+    let voters = store.members.iter().filter(|member| !member.replica);
+    Quorum::new(voters.clone().count() as u64, voters.filter(|member| member.active).count() as u64)
 }
 
 fn cluster(store: &Store, place: usize) -> Reply {
@@ -388,7 +397,7 @@ fn federated(store: &Store, place: usize) -> Reply {
 fn node(store: &Store, member: &Member) -> Value {
     json!({
         "_id": member.id, "id": member.id, "url": member.url, "status": status(member),
-        "role": role(store, &member.id), "voter": true, "matchedIndex": store.index, "lagEntries": 0, "lastContactMs": 4,
+        "role": if member.replica { "REPLICA" } else { role(store, &member.id) }, "voter": !member.replica, "matchedIndex": store.index, "lagEntries": 0, "lastContactMs": 4,
     })
 }
 

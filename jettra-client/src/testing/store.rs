@@ -16,6 +16,7 @@ pub(super) struct Member {
     pub(super) id: String,
     pub(super) url: String,
     pub(super) active: bool,
+    pub(super) replica: bool,
 }
 
 /// A document and what it was.
@@ -63,7 +64,7 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new(urls: Vec<String>) -> Store {
-        let member = |(place, url)| Member { id: format!("node{}", place + 1), url, active: true };
+        let member = |(place, url)| Member { id: format!("node{}", place + 1), url, active: true, replica: false };
         Store {
             index: 1,
             leader: "node1".into(),

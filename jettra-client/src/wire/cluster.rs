@@ -16,6 +16,8 @@ pub enum Role {
     Candidate,
     /// Replicates the leader's log and does not vote yet.
     Learner,
+    /// A read replica: replicates the leader's log, serves reads, and never votes.
+    Replica,
 }
 
 impl Role {
@@ -26,6 +28,7 @@ impl Role {
             Role::Follower => "FOLLOWER",
             Role::Candidate => "CANDIDATE",
             Role::Learner => "LEARNER",
+            Role::Replica => "REPLICA",
         }
     }
 
@@ -33,7 +36,7 @@ impl Role {
     #[must_use]
     pub fn of_three(self) -> Role {
         match self {
-            Role::Learner => Role::Follower,
+            Role::Learner | Role::Replica => Role::Follower,
             other => other,
         }
     }

@@ -17,7 +17,9 @@ use jettra_client::wire::ErrorCode;
 
 pub(super) const ROUTES: &[Route] = &[
     route!(GET "/api/cluster", Access::Role(Role::Reader), Plain, [], "the cluster as this node sees it", show),
-    route!(POST "/api/cluster/register", Access::Role(Role::Admin), Membership, [], "makes the node at a URL a member", register),
+    route!(POST "/api/cluster/register", Access::Role(Role::Admin), Membership, [], "makes the node at a URL a member; voter=false in the body: a read replica", register),
+    route!(POST "/api/cluster/promote", Access::Role(Role::Admin), Membership, [], "makes a read replica a voter", promote),
+    route!(POST "/api/cluster/demote", Access::Role(Role::Admin), Membership, [], "makes a voter a read replica", demote),
     route!(POST "/api/cluster/deregister", Access::Role(Role::Admin), Membership, [], "makes a node a member no more", deregister),
     route!(POST "/api/cluster/stop", Access::Role(Role::Admin), Membership, [], "ends a node's process", stop),
     route!(POST "/api/cluster/pause", Access::Role(Role::Admin), Membership, [], "lets a node lead no more; it stays a member and votes", pause),
@@ -37,6 +39,7 @@ async fn show(app: &Arc<App>, _: Request) -> Result<Answer> {
 struct Register {
     url: Option<String>,
     description: Option<String>,
+    voter: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +67,18 @@ pub(super) async fn register(app: &Arc<App>, request: Request) -> Result<Answer>
         return Err(Error::bad_request("description: it has 1000 bytes at most"));
     }
     let asked = Some(app.cluster.url().to_owned());
-    run(app, &request, ClusterCall::Register { url, description: body.description, asked }, 60).await
+    let (description, voter) = (body.description, body.voter);
+    run(app, &request, ClusterCall::Register { url, description, asked, voter }, 60).await
+}
+
+async fn promote(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let (node, _) = request.json::<Node>()?.named()?;
+    run(app, &request, ClusterCall::Promote { node }, 60).await
+}
+
+async fn demote(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let (node, _) = request.json::<Node>()?.named()?;
+    run(app, &request, ClusterCall::Demote { node }, 30).await
 }
 
 pub(super) async fn deregister(app: &Arc<App>, request: Request) -> Result<Answer> {

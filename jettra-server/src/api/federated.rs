@@ -8,9 +8,6 @@ use super::{Access, App, Route, cluster, route, sessions};
 use crate::auth::Role;
 use crate::error::{Error, Result};
 
-/// Where the paths of old begin that have no `/api` before them.
-pub(super) const PREFIX: &str = "/federated/";
-
 pub(super) const ROUTES: &[Route] = &[
     route!(GET "/api/federated", Access::Role(Role::Reader), Plain, [], "the cluster, in the shape that old clients read", federated),
     route!(GET "/api/federated/node-leader", Access::Role(Role::Reader), Plain, [], "the leader's entry of it", node_leader),

@@ -19,8 +19,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::answer::{self, insert};
 use super::connection::{Connection, Shown};
 use super::request::{Query, Request, call};
-use super::{Access, App, Kind, Route, federated, health, routes, rpc};
-use crate::auth::{Basis, FarEnd, Origin, Principal, Role, check_host_and_origin};
+use super::system::LIVEZ;
+use super::{Access, App, Kind, Route, health, routes, rpc};
+use crate::auth::{Basis, FarEnd, Origin, Principal, Role, check_host, check_one_host, check_page};
 use crate::cluster::Call;
 use crate::error::{Error, Result};
 use crate::state::CHANGED;
@@ -65,14 +66,17 @@ pub fn router(app: Arc<App>) -> Router {
             let allowed = allowed.clone();
             async move {
                 let message = format!("{} does not go with {path}: use {allowed}", request.method());
-                finish(&app, answer::error(Error::new(ErrorCode::Unsupported, message).with("allowed", allowed)))
+                let error = Error::new(ErrorCode::Unsupported, message).with("allowed", allowed);
+                let known = is_known(&app, &request.into_parts().0).await;
+                finish(&app, answer::error(error), known)
             }
         };
         router = router.route(path, methods.fallback(other));
     }
     let unknown = |State(app): State<Arc<App>>, request: axum::extract::Request| async move {
         let message = format!("there is no {}: see GET /api/openapi.json", request.uri().path());
-        finish(&app, answer::error(Error::new(ErrorCode::Unsupported, message)))
+        let known = is_known(&app, &request.into_parts().0).await;
+        finish(&app, answer::error(Error::new(ErrorCode::Unsupported, message)), known)
     };
     router.merge(rpc::router()).fallback(unknown).with_state(app)
 }
@@ -80,29 +84,34 @@ pub fn router(app: Arc<App>) -> Router {
 async fn serve(app: Arc<App>, route: &'static Route, request: axum::extract::Request) -> Response<axum::body::Body> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
-    let answered = enter(app.clone(), route, parts, body).await;
+    let (answered, known) = enter(app.clone(), route, parts, body).await;
     let status = answered.status().as_u16();
     metrics::histogram!("jettra_request_seconds", "method" => route.method.as_str(), "path" => route.path)
         .record(started.elapsed().as_secs_f64());
     metrics::counter!("jettra_requests_total", "path" => route.path, "status" => status.to_string()).increment(1);
-    finish(&app, answered)
+    finish(&app, answered, known)
 }
 
+/// Answers a request; and says whether whoever sent it was let in.
 async fn enter(
     app: Arc<App>,
     route: &'static Route,
     parts: Parts,
     body: axum::body::Body,
-) -> Response<axum::body::Body> {
+) -> (Response<axum::body::Body>, bool) {
+    let mut known = false;
     let connection = parts.extensions.get::<Arc<Connection>>().cloned();
     let entered = async {
         if route.access != Access::Public {
             app.cluster.wait_started(app.config.request_timeout).await;
         }
-        let ends = ends(&parts)?;
-        let origin = origin(&parts)?;
-        if route.path.starts_with("/api") || route.path.starts_with(federated::PREFIX) {
-            check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
+        check_one_host(&parts.headers)?;
+        if route.kind != Kind::Page || route.access == Access::Machine {
+            check_page(&parts.headers, authority(&parts))?;
+        }
+        let origin = origin(&app, &parts, route.access == Access::Machine)?;
+        if route.access == Access::Public && route.path != LIVEZ {
+            app.auth.check_public(&origin).await?;
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let basis = query.as_ref().map_or(Basis::Cluster, |query| basis(route, query));
@@ -113,6 +122,7 @@ async fn enter(
         {
             come_in(connection, &principal, authorization.is_some())?;
         }
+        known = route.access != Access::Public;
         let query = query?;
         route.check(&query, &parts.headers)?;
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
@@ -135,6 +145,8 @@ async fn enter(
             }
             answered => answered?,
         };
+        // What is public and changes something lets somebody in.
+        known |= route.method != Method::GET;
         match &connection {
             // What everybody may read is part of the program and takes no memory of its own.
             Some(connection) => {
@@ -143,7 +155,8 @@ async fn enter(
             None => Ok(answer.into_response()),
         }
     };
-    entered.await.unwrap_or_else(answer::error)
+    let answered = entered.await.unwrap_or_else(answer::error);
+    (answered, known)
 }
 
 /// Notes what a connection's client has shown, and sends it away where it is on a place that is kept for others.
@@ -160,11 +173,28 @@ pub(super) fn ends(parts: &Parts) -> Result<Ends> {
     parts.extensions.get::<Ends>().copied().ok_or_else(|| Error::internal("a request without a connection"))
 }
 
-/// Where the request comes from.
-pub(super) fn origin(parts: &Parts) -> Result<Origin> {
+pub(super) fn authority(parts: &Parts) -> Option<&str> {
+    parts.uri.authority().map(|authority| authority.as_str())
+}
+
+/// Where the request comes from. The name that this node was called by is looked at where somebody may be let in without
+/// credentials: until there is a password, and where the route `is_open` to this machine.
+pub(super) fn origin(app: &App, parts: &Parts, is_open: bool) -> Result<Origin> {
     let far = parts.extensions.get::<Arc<FarEnd>>();
     let far = far.ok_or_else(|| Error::internal("a request without a connection"))?;
-    Ok(Origin::of(far, &parts.headers))
+    let origin = Origin::of(far, &parts.headers);
+    if !is_open && !app.auth.is_protected_mode() {
+        return Ok(origin);
+    }
+    let is_own = |name: &str| app.hosts.iter().any(|host| host == name) || app.cluster.was_reached_as(name);
+    Ok(origin.with_host(check_host(&parts.headers, authority(parts), ends(parts)?.local, is_own)))
+}
+
+/// Whether whoever sends a request to no route would be let in: strangers are told nothing of the node.
+async fn is_known(app: &App, parts: &Parts) -> bool {
+    let Ok(origin) = origin(app, parts, false) else { return false };
+    let header = parts.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
+    app.auth.principal(header, &origin, Basis::ThisNode).await.is_ok()
 }
 
 /// What the request is answered from, as its handler will see it.
@@ -206,7 +236,9 @@ async fn principal(
 ) -> Result<Principal> {
     let role = match access {
         Access::Public => return Ok(Principal::nobody()),
-        Access::Machine if app.config.metrics_public || origin.is_owner().await => return Ok(Principal::nobody()),
+        Access::Machine if app.config.metrics_public || origin.check_owner().await.is_ok() => {
+            return Ok(Principal::nobody());
+        }
         Access::Machine => Role::Admin,
         Access::Role(role) => role,
     };
@@ -299,10 +331,17 @@ fn too_large(limit: usize) -> Error {
         .with("limit", limit as u64)
 }
 
-/// Adds what every answer carries.
-fn finish(app: &App, mut response: Response<axum::body::Body>) -> Response<axum::body::Body> {
-    let identity = app.cluster.identity();
+/// Adds what every answer carries, and what those are told of the node who were let in.
+fn finish(app: &App, mut response: Response<axum::body::Body>, known: bool) -> Response<axum::body::Body> {
     let headers = response.headers_mut();
+    // An answer is what its type says, and for pages of this node alone.
+    insert(headers, "x-content-type-options", "nosniff");
+    insert(headers, "cross-origin-resource-policy", "same-origin");
+    if !known {
+        headers.remove("x-jettra-index");
+        return response;
+    }
+    let identity = app.cluster.identity();
     insert(headers, "x-jettra-node", &identity.name);
     let (role, leader) = app.cluster.standing();
     insert(headers, "x-jettra-role", role.as_str());

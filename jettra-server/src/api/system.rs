@@ -7,10 +7,13 @@ use serde_json::value::RawValue;
 use super::answer::Answer;
 use super::request::Request;
 use super::{Access, App, Route, openapi, route};
-use crate::auth::Role;
+use crate::auth::{Basis, Role};
 use crate::error::{Error, Result};
 use crate::raft::ServerState;
 use bytes::Bytes;
+
+/// The probe that says nothing but that the process serves.
+pub(super) const LIVEZ: &str = "/livez";
 
 pub(super) const ROUTES: &[Route] = &[
     route!(GET "/livez", Access::Public, Page, [], "200 while the process serves", livez),
@@ -25,15 +28,18 @@ async fn livez(_: &Arc<App>, _: Request) -> Result<Answer> {
     Ok(Answer::raw("text/plain; charset=utf-8", "ok\n".into()))
 }
 
-async fn readyz(app: &Arc<App>, _: Request) -> Result<Answer> {
+async fn readyz(app: &Arc<App>, request: Request) -> Result<Answer> {
     let mut lines = Vec::new();
     let mut ready = true;
-    let mut check = |name: &str, result: std::result::Result<String, String>| match result {
-        Ok(good) => lines.push(format!("[+] {name}: {good}")),
-        Err(bad) => {
-            ready = false;
-            lines.push(format!("[-] {name}: {bad}"));
-        }
+    // Strangers are told which check fails, and nothing of ids and addresses.
+    let known = app.auth.principal(request.header("authorization")?, &request.origin, Basis::ThisNode).await.is_ok();
+    let mut check = |name: &str, result: std::result::Result<String, String>| {
+        let (mark, said) = match result {
+            Ok(good) => ('+', good),
+            Err(bad) => ('-', bad),
+        };
+        ready &= mark == '+';
+        lines.push(if known { format!("[{mark}] {name}: {said}") } else { format!("[{mark}] {name}") });
     };
     match app.cluster.consensus() {
         Err(e) => check("member", Err(e.message().to_owned())),

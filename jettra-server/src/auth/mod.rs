@@ -1,6 +1,6 @@
 //! Who asks, and what they may do.
 //!
-//! - `origin`: is it a browser that was led here, is it this machine itself
+//! - `origin`: is it the user that this node runs as; `page`: is it a browser that was led here
 //! - `password`: Argon2id, and the memory of what was right
 //! - `attempts`: how fast passwords may be guessed
 //! - `token`: what login gives
@@ -9,10 +9,12 @@
 
 mod attempts;
 mod origin;
+mod page;
 mod password;
 mod token;
 
-pub use origin::{FarEnd, Origin, check_host_and_origin, host_of};
+pub use origin::{FarEnd, Origin};
+pub use page::{check_host, check_one_host, check_page, host_of};
 pub use password::hash;
 
 use std::sync::Arc;
@@ -161,6 +163,17 @@ impl Auth {
         Ok(())
     }
 
+    /// Looks at the name that this node was called by, for what it gives to everybody: until there is a password, a page
+    /// whose name was pointed here gets nothing.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub async fn check_public(&self, origin: &Origin) -> Result<()> {
+        let Some(misnamed) = origin.misnamed().filter(|_| self.configured.is_none()) else { return Ok(()) };
+        self.cluster.catch_up_if_led().await;
+        if self.is_protected_mode() { Err(misnamed.clone()) } else { Ok(()) }
+    }
+
     /// Waits until the cluster has the key that signs tokens, as it has a moment after its first start.
     async fn wait_for_key(&self) {
         let deadline = tokio::time::Instant::now() + BEING_SET;
@@ -208,9 +221,9 @@ impl Auth {
             }
         }
         if self.is_protected_mode() {
-            return if origin.is_owner().await { Ok(Principal::admin()) } else { Err(protected_mode()) };
+            return origin.check_owner().await.map(|()| Principal::admin());
         }
-        let Some(header) = authorization else {
+        let Some(header) = authorization.filter(|header| !header.trim().is_empty()) else {
             return Err(Error::unauthorized(
                 "credentials are missing: send HTTP Basic, or the token of POST /api/login, as the Authorization header",
             ));
@@ -236,7 +249,7 @@ impl Auth {
 
     fn by_token(self: &Arc<Self>, text: &str) -> Result<Principal> {
         let state = self.state().ok_or_else(|| Error::unavailable("this node is starting: try again in a moment"))?;
-        let now = crate::clock::now_ms();
+        let now = self.cluster.time_ms();
         let valid = token::check(&state, text, now)?;
         let user = state.user(&valid.user);
         let role = user.filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
@@ -263,17 +276,15 @@ impl Auth {
     pub async fn login(&self, name: &str, password: &str, origin: &Origin) -> Result<LoginAnswer> {
         self.wait_until_set().await?;
         self.wait_for_key().await;
-        let principal = if !self.is_protected_mode() {
-            self.by_password(name, password, origin).await?
-        } else if origin.is_owner().await {
-            Principal::admin()
+        let principal = if self.is_protected_mode() {
+            origin.check_owner().await.map(|()| Principal::admin())?
         } else {
-            return Err(protected_mode());
+            self.by_password(name, password, origin).await?
         };
         let state = self.cluster.state()?;
         let user = state.user(&principal.name);
         let rev = user.map_or(0, |u| u.rev);
-        let now = crate::clock::now_ms();
+        let now = self.cluster.time_ms();
         Ok(LoginAnswer {
             token: format!("Bearer {}", token::issue(&state, &principal.name, rev, now)?),
             role: principal.role.as_str().to_owned(),
@@ -293,6 +304,28 @@ impl Auth {
         };
         let until_ms = crate::clock::now_ms() + token::LONGEST_MS;
         let op = Op::TokenEnd { id, user: caller.name.clone(), until_ms };
+        let done = self.cluster.write(call, &Command::new(op)).await?;
+        done.outcome.into_result()?;
+        self.cluster.consensus()?.wait_applied(done.index, call.left()).await;
+        Ok(())
+    }
+
+    /// The same for all tokens of the caller: the user is stored anew, as it is, which ends what was given before.
+    ///
+    /// # Errors
+    /// `conflict` in protected mode and below the feature level that knows this, and what the write says.
+    pub async fn logout_everywhere(&self, caller: &Principal, call: &Call) -> Result<()> {
+        let state = self.cluster.state()?;
+        let Some(user) = state.user(&caller.name) else {
+            return Err(Error::conflict("until a password is set there are no tokens that could be ended"));
+        };
+        // Only the right in the entry keeps a password that is changed at the same time from being taken back.
+        if state.feature_level() < crate::feature::RIGHTS {
+            return Err(Error::conflict("the cluster is at a feature level that does not know this: upgrade it first"));
+        }
+        let crate::state::User { role, password_hash, databases, .. } = user;
+        let user = NewUser { name: caller.name.clone(), role, password_hash, databases };
+        let op = Op::SetUser { user, only_if_no_admin: false };
         let done = self.cluster.write(call, &Command::new(op)).await?;
         done.outcome.into_result()?;
         self.cluster.consensus()?.wait_applied(done.index, call.left()).await;

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
-use axum::http::header::{HOST, ORIGIN};
 use tokio::sync::OnceCell;
 
+use super::protected_mode;
 use crate::error::{Error, Result};
 use crate::peers::far_end_is_trusted;
 
@@ -39,6 +39,8 @@ pub struct Origin {
     pub address: IpAddr,
     /// Whether it says that it was passed on.
     is_passed_on: bool,
+    /// What is wrong with the name that this node was called by, where that was looked at.
+    misnamed: Option<Error>,
     /// None for what this node does by itself.
     far: Option<Arc<FarEnd>>,
 }
@@ -47,21 +49,40 @@ impl Origin {
     /// The origin of a request that came over a connection from `far`.
     pub fn of(far: &Arc<FarEnd>, headers: &HeaderMap) -> Self {
         let is_passed_on = headers.keys().any(|name| names_an_address(name.as_str()));
-        Origin { address: far.far.ip().to_canonical(), is_passed_on, far: Some(far.clone()) }
+        Origin { address: far.far.ip().to_canonical(), is_passed_on, misnamed: None, far: Some(far.clone()) }
+    }
+
+    /// The same of a request that called this node by a name that is not its own, if `misnamed` says so.
+    #[must_use]
+    pub fn with_host(mut self, named: Result<()>) -> Self {
+        self.misnamed = named.err();
+        self
+    }
+
+    /// What is wrong with the name that this node was called by.
+    pub fn misnamed(&self) -> Option<&Error> {
+        self.misnamed.as_ref()
     }
 
     /// The node itself.
     pub fn internal() -> Self {
-        Origin { address: IpAddr::from([127, 0, 0, 1]), is_passed_on: false, far: None }
+        Origin { address: IpAddr::from([127, 0, 0, 1]), is_passed_on: false, misnamed: None, far: None }
     }
 
-    /// Whether it is a process of the user that this node runs as, or of root, on this machine, and passes on nobody
-    /// else's request.
-    pub async fn is_owner(&self) -> bool {
-        match &self.far {
+    /// Makes sure that it is a process of the user that this node runs as, or of root, on this machine, that passes on
+    /// nobody else's request and calls this node by its name: only such a one may do something without credentials.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub async fn check_owner(&self) -> Result<()> {
+        if let Some(misnamed) = &self.misnamed {
+            return Err(misnamed.clone());
+        }
+        let is_owner = match &self.far {
             None => true,
             Some(far) => !self.is_passed_on && self.address.is_loopback() && far.is_trusted().await,
-        }
+        };
+        if is_owner { Ok(()) } else { Err(protected_mode()) }
     }
 }
 
@@ -72,89 +93,9 @@ fn names_an_address(name: &str) -> bool {
         || ["-ip", "-ipv6", "clientip", "socketip", "-addr", "-address"].iter().any(|end| name.ends_with(end))
 }
 
-/// Refuses requests that a web page elsewhere sent (`Origin`), or that reached this node under a
-/// name that is not its own (`Host`: DNS rebinding). `local` is the connection's address here,
-/// `own` the hosts this node is configured with.
-///
-/// # Errors
-/// `forbidden`, naming the header's value and the setting that allows it.
-pub fn check_host_and_origin(
-    headers: &HeaderMap,
-    authority: Option<&str>,
-    local: SocketAddr,
-    own: &[String],
-) -> Result<()> {
-    let host = match headers.get(HOST) {
-        Some(value) => value.to_str().map_err(|_| Error::forbidden("the Host header is not readable"))?,
-        None => authority.unwrap_or_default(),
-    };
-    let name = host_of(host).to_ascii_lowercase();
-    let ip = name.trim_matches(['[', ']']).parse::<IpAddr>().map(|ip| ip.to_canonical());
-    let allowed = match ip {
-        // A literal address cannot be rebound: it must be one that this connection really has.
-        Ok(ip) => ip.is_loopback() || ip == local.ip().to_canonical() || own.contains(&name),
-        Err(_) => name == "localhost" || name.ends_with(".localhost") || own.contains(&name),
-    };
-    if !allowed {
-        return Err(Error::forbidden(format!(
-            "Host {:?} is not this node's address: set AdvertiseUrl or AllowedHosts in config.json to use it",
-            shorten(host)
-        )));
-    }
-    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().unwrap_or("?");
-    let same = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")).is_some_and(|o| o == host);
-    if same {
-        return Ok(());
-    }
-    Err(Error::forbidden(format!("a page from {:?} may not use this node", shorten(origin))))
-}
-
-/// The host of `host:port`.
-pub fn host_of(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(at) if authority[at + 1..].bytes().all(|b| b.is_ascii_digit()) && !authority[..at].ends_with(':') => {
-            &authority[..at]
-        }
-        _ => authority,
-    }
-}
-
-fn shorten(text: &str) -> String {
-    text.chars().take(200).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(host: &str, origin: Option<&str>) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, host.parse().unwrap());
-        if let Some(origin) = origin {
-            headers.insert(ORIGIN, origin.parse().unwrap());
-        }
-        check_host_and_origin(&headers, None, "192.0.2.7:8080".parse().unwrap(), &["db.example.org".into()]).is_ok()
-    }
-
-    #[test]
-    fn only_the_nodes_own_names_are_answered() {
-        for host in ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "192.0.2.7:8080", "DB.example.org", "localhost"]
-        {
-            assert!(check(host, None), "{host}");
-        }
-        for host in ["evil.example", "192.0.2.8:8080", "localhost.evil.example:8080", ""] {
-            assert!(!check(host, None), "{host}");
-        }
-    }
-
-    #[test]
-    fn only_the_nodes_own_pages_may_ask() {
-        assert!(check("localhost:8080", Some("http://localhost:8080")));
-        for origin in ["http://localhost:3000", "https://evil.example", "null", "http://localhost"] {
-            assert!(!check("localhost:8080", Some(origin)), "{origin}");
-        }
-    }
 
     #[tokio::test]
     async fn a_proxy_on_this_machine_is_not_its_owner() {
@@ -163,7 +104,7 @@ mod tests {
         let stream = std::net::TcpStream::connect(near).unwrap();
         let (_accepted, far) = listener.accept().unwrap();
         let far = Arc::new(FarEnd::new(far, near));
-        assert!(Origin::of(&far, &HeaderMap::new()).is_owner().await);
+        assert!(Origin::of(&far, &HeaderMap::new()).check_owner().await.is_ok());
         for name in [
             "Forwarded",
             "Via",
@@ -183,14 +124,14 @@ mod tests {
         ] {
             let name: axum::http::HeaderName = name.parse().unwrap();
             let headers = HeaderMap::from_iter([(name.clone(), "127.0.0.1".parse().unwrap())]);
-            assert!(!Origin::of(&far, &headers).is_owner().await, "{name}");
+            assert!(Origin::of(&far, &headers).check_owner().await.is_err(), "{name}");
         }
         // The same connection is looked at once; one that has ended before is nobody's.
         drop(stream);
-        assert!(Origin::of(&far, &HeaderMap::new()).is_owner().await);
+        assert!(Origin::of(&far, &HeaderMap::new()).check_owner().await.is_ok());
         let gone = Arc::new(FarEnd::new(far.far, near));
-        assert!(!Origin::of(&gone, &HeaderMap::new()).is_owner().await);
+        assert!(Origin::of(&gone, &HeaderMap::new()).check_owner().await.is_err());
         let elsewhere = Arc::new(FarEnd::new("192.0.2.1:80".parse().unwrap(), near));
-        assert!(!Origin::of(&elsewhere, &HeaderMap::new()).is_owner().await);
+        assert!(Origin::of(&elsewhere, &HeaderMap::new()).check_owner().await.is_err());
     }
 }

@@ -37,6 +37,8 @@ pub struct Fact {
     pub url: String,
     /// Whether it votes.
     pub voter: bool,
+    /// Whether it is to be a read replica.
+    pub replica: bool,
     /// Whether Raft on this node takes it for the leader.
     pub leads: bool,
     /// Its part, as there is reason to believe.
@@ -95,6 +97,7 @@ impl Facts {
                 raft_id: doc.raft_id,
                 url: doc.url.clone(),
                 voter: voters.contains(&doc.raft_id),
+                replica: doc.replica,
                 leads: picture.leader == Some(doc.raft_id),
                 role: role_of(picture, doc),
                 status: status(picture, doc, known, limit),
@@ -156,6 +159,8 @@ fn status(picture: &Picture, doc: &MemberDoc, silence: Option<Duration>, limit: 
 fn role_of(picture: &Picture, doc: &MemberDoc) -> Role {
     if picture.believed == Some(doc.raft_id) {
         Role::Leader
+    } else if doc.voter == Some(false) && doc.replica {
+        Role::Replica
     } else if doc.voter != Some(true) {
         Role::Learner
     } else if doc.raft_id == picture.id {
@@ -233,6 +238,7 @@ mod tests {
             status,
             description: None,
             voter: Some(true),
+            replica: false,
             paused: status == Status::Paused,
             raft_id,
             incarnation: "i".into(),

@@ -97,8 +97,9 @@ impl Cluster {
         Ok(())
     }
 
-    /// Asks the configured peers in turn to register this node, until it is a member.
-    pub async fn ask_peers(self: Arc<Self>, peers: Vec<String>) {
+    /// Asks the configured peers in turn to register this node, as a read replica unless it is to be a `voter`, until it
+    /// is a member.
+    pub async fn ask_peers(self: Arc<Self>, peers: Vec<String>, voter: bool) {
         let mut stopped = self.stopped();
         let mut told = None;
         loop {
@@ -106,7 +107,7 @@ impl Cluster {
                 if self.identity().membership.is_some() {
                     return;
                 }
-                if let Err(e) = self.ask_peer(url).await
+                if let Err(e) = self.ask_peer(url, voter).await
                     && told.as_deref() != Some(e.message())
                 {
                     tracing::info!(peer = url, error = e.message(), "not registered yet, asking on");
@@ -212,10 +213,11 @@ impl Cluster {
         Ok(())
     }
 
-    async fn ask_peer(self: &Arc<Self>, url: &str) -> Result<()> {
+    async fn ask_peer(self: &Arc<Self>, url: &str, voter: bool) -> Result<()> {
         const PATH: &str = "/raft/rpc/register-me";
         let peer = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
-        let call = Envelope { cluster: String::new(), from: 0, to: 0, body: json!({"url": self.url()}) };
+        let call =
+            Envelope { cluster: String::new(), from: 0, to: 0, body: json!({"url": self.url(), "voter": voter}) };
         // A node without the secret is heard only by a node of the same user on this machine.
         let asked = if self.secrets().is_some() {
             peer.call_json::<Value>(PATH, &call, Duration::from_secs(5)).await

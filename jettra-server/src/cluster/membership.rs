@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::facts::Facts;
 use super::plan::{Action, judge, why_not_lead};
+use super::register::Wanted;
 use super::route::Who;
 use super::{Cluster, Verdict};
 use crate::error::{Error, Result};
@@ -30,6 +31,19 @@ pub enum ClusterCall {
         /// The URL of the node that a client asked for this: it cannot be made a member of its own cluster.
         #[serde(default)]
         asked: Option<String>,
+        /// Whether it is to vote; where nothing is said a new node does, and a member stays what it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        voter: Option<bool>,
+    },
+    /// Make a read replica a voter.
+    Promote {
+        /// Its id or URL.
+        node: String,
+    },
+    /// Make a voter a read replica.
+    Demote {
+        /// Its id or URL.
+        node: String,
     },
     /// Make a node a member no more.
     Deregister {
@@ -72,6 +86,8 @@ impl ClusterCall {
     fn name(&self) -> &'static str {
         match self {
             ClusterCall::Register { .. } => "register",
+            ClusterCall::Promote { .. } => "promote",
+            ClusterCall::Demote { .. } => "demote",
             ClusterCall::Deregister { .. } => "deregister",
             ClusterCall::Stop { .. } => "stop",
             ClusterCall::Pause { .. } => "pause",
@@ -134,9 +150,12 @@ impl Cluster {
             return serde_json::to_value(verdict).map(Ok).map_err(|e| Error::internal(e.to_string()));
         }
         match request.call {
-            ClusterCall::Register { url, description, asked } => {
-                self.register(consensus, url, description, asked, principal).await.map(Ok)
+            ClusterCall::Register { url, description, asked, voter } => {
+                let wanted = Wanted { url, description, asked, voter };
+                self.register(consensus, wanted, principal).await.map(Ok)
             }
+            ClusterCall::Promote { node } => self.promote(consensus, &node, principal, limit).await.map(Ok),
+            ClusterCall::Demote { node } => self.demote(consensus, &node, principal, limit).await,
             ClusterCall::Deregister { node, force } => self.deregister(consensus, &node, force, principal, limit).await,
             ClusterCall::Stop { node, force } => {
                 self.stop_node(consensus, &node, force, principal, limit).await.map(Ok)
@@ -161,7 +180,11 @@ impl Cluster {
             ClusterCall::Pause { node } => (node, Action::Pause),
             ClusterCall::Resume { node } => (node, Action::Resume),
             ClusterCall::Transfer { node } => (node, Action::Lead),
-            ClusterCall::Register { url, asked, .. } => return self.plan_register(consensus, &url, asked).await,
+            ClusterCall::Register { url, asked, voter, .. } => {
+                return self.plan_register(consensus, &url, asked, voter).await;
+            }
+            ClusterCall::Promote { node } => (node, Action::Promote),
+            ClusterCall::Demote { node } => (node, Action::Demote),
             ClusterCall::Upgrade { .. } => return Err(Error::internal("an upgrade has a plan of its own")),
         };
         Ok(self.judge(consensus, action(self.known_member(&node)?.raft_id)).await)
@@ -342,6 +365,16 @@ impl Cluster {
 
     /// Hands leadership to the voter best able to take it. True when this node does not lead then.
     pub(super) async fn hand_over(&self, consensus: &Arc<Consensus>, limit: Duration) -> bool {
+        self.hand_over_among(consensus, limit, |_| true).await
+    }
+
+    /// The same to one of those that `may` lead.
+    pub(super) async fn hand_over_among(
+        &self,
+        consensus: &Arc<Consensus>,
+        limit: Duration,
+        may: impl Fn(u64) -> bool,
+    ) -> bool {
         let deadline = Instant::now() + limit;
         loop {
             let picture = consensus.picture();
@@ -352,7 +385,7 @@ impl Cluster {
             let best = facts
                 .members
                 .iter()
-                .filter(|m| !m.leads && why_not_lead(m).is_none())
+                .filter(|m| !m.leads && why_not_lead(m).is_none() && may(m.raft_id))
                 .min_by_key(|m| (m.lag, m.raft_id));
             let left = deadline.saturating_duration_since(Instant::now());
             match best {
@@ -380,7 +413,7 @@ impl Cluster {
     }
 
     /// The member with this id, URL or `host:port`.
-    fn known_member(&self, node: &str) -> Result<MemberDoc> {
+    pub(super) fn known_member(&self, node: &str) -> Result<MemberDoc> {
         self.find_member(node)?.ok_or_else(|| {
             Error::not_found(format!("no member has the id or URL {}: see GET /api/cluster", shown(node)))
         })

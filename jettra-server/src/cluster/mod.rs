@@ -8,12 +8,14 @@
 //! - `room`: whether the disk has room for a write
 //! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
 //! - `register`: the leader's side of a join, and of a member's move to another URL
+//! - `replicas`: read replicas become voters, and voters read replicas
 //! - `facts`, `plan`: what is gathered, and the computing in the middle; `facts` is what all that is shown goes by
 //! - `hearing`: who answers while nobody leads
 //! - `join`: the joining node's side
 //! - `promotion`: how a learner becomes a voter, and broken-off changes are finished
 //! - `roles`: what the leader writes into `_clusternodes`
 //! - `samples`: a quarter of an hour of figures
+//! - `time`: cluster time, which most voters' clocks bear out
 //! - `upgrade`: how the feature level is raised
 //! - `journal`: elections and alarms, for the journal
 //! - `digests`, `scrub`: whether members hold the same, and whether the disk holds what was written
@@ -35,12 +37,14 @@ mod plan;
 mod promotion;
 mod refetch;
 mod register;
+mod replicas;
 mod report;
 mod roles;
 mod room;
 mod route;
 mod samples;
 mod scrub;
+mod time;
 mod upgrade;
 mod view;
 
@@ -164,6 +168,7 @@ pub struct Cluster {
     pub wrong_passwords: Arc<Recent>,
     /// What the cluster did in the last quarter of an hour.
     pub samples: Samples,
+    time: time::Time,
 }
 
 impl Cluster {
@@ -212,6 +217,7 @@ impl Cluster {
             findings: Mutex::default(),
             wrong_passwords: Arc::default(),
             samples: Samples::default(),
+            time: time::Time::default(),
         }))
     }
 
@@ -444,6 +450,7 @@ impl Cluster {
             raft_id: identity.membership.as_ref().map(|m| m.raft_id),
             distributed: self.options.distributed,
             feature_level: crate::feature::supported(),
+            clock_ms: crate::clock::now_ms(),
         }
     }
 

@@ -20,6 +20,12 @@ const HEARD: Duration = Duration::from_secs(1);
 pub enum Action {
     /// A new node becomes a voter.
     Add,
+    /// A new node becomes a read replica.
+    AddReplica,
+    /// A member that does not vote becomes a voter.
+    Promote(u64),
+    /// A member votes no more: it is a read replica.
+    Demote(u64),
     /// It is a member already.
     Keep,
     /// It leads; who votes stays.
@@ -98,6 +104,9 @@ pub fn judge(facts: &Facts, action: Action, url: &str) -> Verdict {
     let name = |id: u64| facts.member(id).map_or_else(|| format!("raft id {id}"), |m| m.id.clone());
     let (what, target) = match action {
         Action::Add => ("adding it".to_owned(), None),
+        Action::AddReplica => ("adding it as a read replica, which does not count,".to_owned(), None),
+        Action::Promote(id) => (format!("promoting {}", name(id)), Some(id)),
+        Action::Demote(id) => (format!("demoting {}", name(id)), Some(id)),
         Action::Keep => ("it is a member already, so nothing changes: that".to_owned(), None),
         Action::Lead(id) => (format!("handing leadership to {}", name(id)), Some(id)),
         Action::Stop(id) => (format!("stopping {}", name(id)), Some(id)),
@@ -134,20 +143,29 @@ pub fn judge(facts: &Facts, action: Action, url: &str) -> Verdict {
             _ => done,
         };
     }
-    let touches_a_voter = target.voter && (target.active() || matches!(action, Action::Remove(_) | Action::Pause(_)));
+    if let Action::Promote(_) = action {
+        let silent = !target.voter && !target.active();
+        let reason = format!("{what} is not possible now: it is not heard, and its vote would be needed and not come");
+        let next = Some(format!("start {} at {} again", target.id, target.url));
+        return if silent { Verdict { next, ..refuse(reason, ErrorCode::Conflict, false) } } else { done };
+    }
+    let takes_its_vote = matches!(action, Action::Remove(_) | Action::Demote(_));
+    let touches_a_voter = target.voter && (target.active() || takes_its_vote || matches!(action, Action::Pause(_)));
     if !touches_a_voter || matches!(action, Action::Resume(_)) {
         return done;
     }
-    let hands_over = target.leads && matches!(action, Action::Remove(_) | Action::Pause(_));
+    let hands_over = target.leads && (takes_its_vote || matches!(action, Action::Pause(_)));
     if after.voters == 0 {
         return refuse(format!("{what} leaves no voter: it is the last one"), ErrorCode::QuorumAtRisk, false);
     }
     if !after.holds() && !matches!(action, Action::Pause(_)) {
-        return refuse(format!("{counts}: writing would stop"), ErrorCode::QuorumAtRisk, true);
+        // A change of membership is committed by the new majority, too: without one it could not be finished.
+        let forceable = !matches!(action, Action::Demote(_));
+        return refuse(format!("{counts}: writing would stop"), ErrorCode::QuorumAtRisk, forceable);
     }
     let electable = |facts: &Facts| facts.voters().any(|m| m.active() && !m.paused);
     if electable(facts) && !electable(&then) {
-        let forceable = !matches!(action, Action::Pause(_));
+        let forceable = !matches!(action, Action::Pause(_) | Action::Demote(_));
         return refuse(
             format!("{what} leaves no voter that may lead: the others are paused or silent"),
             ErrorCode::QuorumAtRisk,
@@ -173,6 +191,7 @@ fn after(facts: &Facts, action: Action) -> Facts {
             raft_id: 0,
             url: String::new(),
             voter: true,
+            replica: false,
             leads: false,
             role: Role::Follower,
             status: Status::Active,
@@ -181,7 +200,9 @@ fn after(facts: &Facts, action: Action) -> Facts {
             silence: None,
             lag: None,
         }),
-        Action::Keep | Action::Lead(_) => {}
+        Action::Keep | Action::AddReplica | Action::Lead(_) => {}
+        Action::Promote(id) => member(&mut then.members, id, &|m| m.voter = true),
+        Action::Demote(id) => member(&mut then.members, id, &|m| m.voter = false),
         Action::Stop(id) => member(&mut then.members, id, &|m| m.status = Status::Inactive),
         Action::Remove(id) => then.members.retain(|m| m.raft_id != id),
         Action::Pause(id) => member(&mut then.members, id, &|m| m.paused = true),
@@ -210,6 +231,11 @@ pub fn why_not_lead(member: &Fact) -> Option<&'static str> {
 /// What would let a member lead that now may not.
 fn next_to_lead(target: &Fact, url: &str) -> String {
     let Fact { id, url: at, .. } = target;
+    if !target.voter && target.replica {
+        return format!(
+            "let {id} vote first, then hand over: curl -X POST {url}/api/cluster/promote -d '{{\"node\":\"{id}\"}}'"
+        );
+    }
     if target.voter && target.paused {
         return format!("let {id} lead again: curl -X POST {url}/api/cluster/resume -d '{{\"node\":\"{id}\"}}'");
     }
@@ -256,6 +282,7 @@ mod tests {
             raft_id: id,
             url: format!("http://localhost:808{id}"),
             voter: true,
+            replica: false,
             leads: id == 1,
             role: if id == 1 { Role::Leader } else { Role::Follower },
             status: if *active { Status::Active } else { Status::Inactive },
@@ -321,6 +348,53 @@ mod tests {
         assert!(pause.next.unwrap().contains("/api/cluster/resume"), "the way out is to resume one");
         assert!(!judge(&all, Action::Stop(1)).allowed);
         assert!(judge(&all, Action::Resume(2)).allowed);
+    }
+
+    #[test]
+    fn replicas_do_not_count() {
+        let mut all = voters(&[true, true, true]);
+        all.members.push(Fact {
+            id: "node4".into(),
+            raft_id: 4,
+            voter: false,
+            replica: true,
+            leads: false,
+            ..all.members[1].clone()
+        });
+        let three = Quorum { voters: 3, active: 3, majority: 2, failure_tolerance: 1 };
+        for action in [Action::AddReplica, Action::Stop(4), Action::Remove(4), Action::Pause(4), Action::Demote(4)] {
+            let verdict = judge(&all, action);
+            assert!(verdict.allowed, "{action:?}");
+            assert_eq!((verdict.before, verdict.after), (three, three), "{action:?}");
+        }
+        let lead = judge(&all, Action::Lead(4));
+        assert!(!lead.allowed && lead.reason.contains("does not vote"), "{}", lead.reason);
+        assert!(lead.next.unwrap().contains(r#"/api/cluster/promote -d '{"node":"node4"}'"#));
+
+        let promoted = judge(&all, Action::Promote(4));
+        assert!(promoted.allowed);
+        assert_eq!(promoted.after, Quorum { voters: 4, active: 4, majority: 3, failure_tolerance: 1 });
+        all.members[3].status = Status::Inactive;
+        let silent = judge(&all, Action::Promote(4));
+        assert!(!silent.allowed && !silent.forceable && silent.reason.contains("is not heard"), "{}", silent.reason);
+        assert!(judge(&all, Action::Promote(2)).allowed, "it votes already");
+    }
+
+    #[test]
+    fn a_voter_is_demoted_where_the_rest_has_a_majority() {
+        let all = voters(&[true, true, true]);
+        let one = judge(&all, Action::Demote(1));
+        assert!(one.allowed, "the leader hands over first");
+        assert_eq!(one.after, Quorum { voters: 2, active: 2, majority: 2, failure_tolerance: 0 });
+        let dead = voters(&[true, true, false]);
+        assert!(judge(&dead, Action::Demote(3)).allowed, "the dead one");
+        let refused = judge(&dead, Action::Demote(2));
+        assert!(!refused.allowed && !refused.forceable, "nobody could finish it");
+        assert_eq!(refused.into_error().code(), ErrorCode::QuorumAtRisk);
+        assert!(!judge(&voters(&[true]), Action::Demote(1)).allowed, "the last one");
+        let mut paused = voters(&[true, true]);
+        paused.members[1].paused = true;
+        assert!(!judge(&paused, Action::Demote(1)).allowed, "nobody would be left who may lead");
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! The leader makes learners voters once they have caught up, and finishes what another leader left undone: changes of
-//! membership between their two steps, registrations, moves to another URL.
+//! The leader makes learners voters once they have caught up, but for those that are to be read replicas, and finishes
+//! what another leader left undone: changes of membership between their two steps, voters that are to be replicas,
+//! registrations, moves to another URL.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::facts::{heard_within, lag};
-use super::plan::CAUGHT_UP;
+use super::plan::{Action, CAUGHT_UP};
 use super::{Cluster, Stop};
 use crate::error::Result;
 use crate::peers::Target;
@@ -32,7 +33,10 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
     let mut looked = Instant::now();
     loop {
         let picture = consensus.picture();
-        let learners: Vec<u64> = if picture.state == ServerState::Leader { picture.learners() } else { Vec::new() };
+        let leads = picture.state == ServerState::Leader;
+        let replicas = if leads { replicas(&consensus) } else { Vec::new() };
+        let mut learners = if leads { picture.learners() } else { Vec::new() };
+        learners.retain(|id| !replicas.contains(id));
         ready.retain(|id, _| learners.contains(id));
         let busy = !learners.is_empty() || picture.is_joint();
         tokio::select! {
@@ -44,6 +48,9 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
         }
         if looked.elapsed() >= LOOK {
             finish_registrations(&cluster, &consensus).await;
+            for id in picture.voters().into_iter().filter(|id| replicas.contains(id)) {
+                finish_demotion(&cluster, &consensus, id).await;
+            }
             looked = Instant::now();
         }
         if !busy {
@@ -56,14 +63,17 @@ pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
         // A change that is under way goes first.
         let Ok(_queue) = cluster.changes.try_lock() else { continue };
         if consensus.picture().is_joint() {
-            if let Err(e) = consensus.finish_change(LIMIT).await {
+            // A demotion leaves a replica behind, a removal nothing.
+            let (leaving, replicas) = (consensus.picture().leaving(), self::replicas(&consensus));
+            let retain = leaving.iter().all(|id| replicas.contains(id));
+            if let Err(e) = consensus.finish_change(retain, LIMIT).await {
                 tracing::info!(error = %e, "a change of membership is still between its steps");
             }
             continue;
         }
         let Some(id) = ready.iter().find(|(_, times)| **times >= IN_A_ROW).map(|(id, _)| *id) else { continue };
-        // It may have gone since it was looked at.
-        if is_ready(&consensus.picture(), id) {
+        // It may have gone since it was looked at, or be a replica now.
+        if is_ready(&consensus.picture(), id) && !self::replicas(&consensus).contains(&id) {
             match consensus.promote(id, LIMIT).await {
                 Ok(()) => tracing::info!(raft_id = id, "a learner has caught up and votes now"),
                 Err(e) => tracing::info!(raft_id = id, error = %e, "a learner was not promoted, trying again"),
@@ -107,7 +117,7 @@ async fn finish_registrations(cluster: &Arc<Cluster>, consensus: &Arc<Consensus>
             }
             // It has left, and its document goes next.
             None if doc.voter.is_some() => continue,
-            _ => cluster.join_node(consensus, &doc.url, None).await.map(drop),
+            _ => cluster.join_node(consensus, &doc.url, None, doc.replica).await.map(drop),
         };
         if let Err(e) = done {
             tracing::debug!(node = doc.id, error = %e, "a registration is not finished yet, trying again");
@@ -115,7 +125,28 @@ async fn finish_registrations(cluster: &Arc<Cluster>, consensus: &Arc<Consensus>
     }
 }
 
+/// The Raft ids of those that are to be read replicas.
+fn replicas(consensus: &Consensus) -> Vec<u64> {
+    consensus.state().members().into_iter().filter(|doc| doc.replica).map(|doc| doc.raft_id).collect()
+}
+
+/// A voter is to be a replica, and whoever was to see to it is gone. A change that is under way goes first, and a leader
+/// hands over first.
+async fn finish_demotion(cluster: &Arc<Cluster>, consensus: &Arc<Consensus>, id: u64) {
+    let Ok(_queue) = cluster.changes.try_lock() else { return };
+    if !cluster.judge(consensus, Action::Demote(id)).await.allowed {
+        return;
+    }
+    if id == consensus.id() {
+        cluster.hand_over(consensus, LIMIT).await;
+        return;
+    }
+    if let Err(e) = consensus.demote(id, LIMIT).await {
+        tracing::info!(raft_id = id, error = %e, "a voter is no read replica yet, trying again");
+    }
+}
+
 /// Whether a learner has something of the log, is heard, and has no lag to speak of.
-fn is_ready(picture: &Picture, id: u64) -> bool {
+pub(super) fn is_ready(picture: &Picture, id: u64) -> bool {
     heard_within(picture, id, HEARD) && lag(picture, id).is_some_and(|lag| lag <= CAUGHT_UP)
 }

@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use super::join::JoinRequest;
 use super::membership::{normalize_url, not_leading};
 use super::plan::Action;
+use super::promotion::is_ready;
 use super::{Call, Cluster, ClusterCall, ClusterRequest, Verdict};
 use crate::error::{Error, Result};
+use crate::feature;
 use crate::lasting::Unless;
 use crate::peers::{NOT_LET_IN, NodeInfo, OwnProcess, Peer, PeerError, RPC_VERSION, Secret, Target};
 use crate::raft::{Consensus, Envelope, Member};
@@ -44,12 +46,25 @@ pub(super) enum Joined {
     },
 }
 
+/// A node that is to become a member.
+pub(super) struct Wanted {
+    /// Where it is.
+    pub url: String,
+    /// What to say of it.
+    pub description: Option<String>,
+    /// The URL of the node that a client asked for this.
+    pub asked: Option<String>,
+    /// Whether it is to vote, where that is said.
+    pub voter: Option<bool>,
+}
+
 impl Cluster {
     /// Registers the node at `url`, which has asked for it, in the background; once at a time, however often it asks.
+    /// `voter` is what its configuration wants it to be.
     ///
     /// # Errors
     /// `busy` where many are registered already.
-    pub fn register_soon(self: &Arc<Self>, url: String) -> Result<()> {
+    pub fn register_soon(self: &Arc<Self>, url: String, voter: bool) -> Result<()> {
         {
             let mut asking = self.asking.lock();
             if asking.len() >= ASKING {
@@ -61,7 +76,9 @@ impl Cluster {
         }
         let node = self.clone();
         tokio::spawn(async move {
-            let call = ClusterCall::Register { url: url.clone(), description: None, asked: None };
+            // What it is told once counts from then on: it may have been promoted since.
+            let voter = if voter { None } else { Some(false) };
+            let call = ClusterCall::Register { url: url.clone(), description: None, asked: None, voter };
             let request = ClusterRequest { call, dry_run: false };
             let asked = Unless::new(|| {
                 node.asking.lock().remove(&url);
@@ -84,11 +101,19 @@ impl Cluster {
         consensus: &Consensus,
         url: &str,
         asked: Option<String>,
+        voter: Option<bool>,
     ) -> Result<Verdict> {
         let url = normalize_url(url)?;
-        let is_voter = |doc: MemberDoc| doc.voter == Some(true);
-        let action = if self.find_member(&url)?.is_some_and(is_voter) { Action::Keep } else { Action::Add };
+        let known = self.find_member(&url)?;
+        let action = match &known {
+            Some(doc) if doc.voter == Some(true) || doc.replica => Action::Keep,
+            None if voter == Some(false) => Action::AddReplica,
+            _ => Action::Add,
+        };
         let verdict = self.judge(consensus, action).await;
+        if let Some(e) = known.as_ref().and_then(|doc| self.is_otherwise(doc, voter)) {
+            return Ok(verdict.refused(&e));
+        }
         if asked.as_ref() == Some(&url) {
             return Ok(verdict.refused(&itself(&url)));
         }
@@ -106,11 +131,10 @@ impl Cluster {
     pub(super) async fn register(
         self: &Arc<Self>,
         consensus: Arc<Consensus>,
-        url: String,
-        description: Option<String>,
-        asked: Option<String>,
+        wanted: Wanted,
         principal: &str,
     ) -> Result<Value> {
+        let Wanted { url, description, asked, voter } = wanted;
         let url = normalize_url(&url)?;
         if asked.as_ref() == Some(&url) {
             return Err(itself(&url));
@@ -124,14 +148,20 @@ impl Cluster {
             // Only its steps are queued: a node that takes long to catch up holds up nobody.
             let joined = {
                 let _queue = node.queue(REGISTER_WAIT).await?;
-                if node.find_member(&at)?.is_none() {
-                    node.ask_joiner(&consensus, &at).await?;
-                    node.note_asked(&principal, "register", &at).await;
+                let known = node.find_member(&at)?;
+                if let Some(e) = known.as_ref().and_then(|doc| node.is_otherwise(doc, voter)) {
+                    return Err(e);
                 }
-                node.join_node(&consensus, &at, description).await?
+                if known.is_none() {
+                    node.ask_joiner(&consensus, &at).await?;
+                    if voter != Some(false) || node.state()?.feature_level() >= feature::REPLICAS {
+                        node.note_asked(&principal, "register", &at).await;
+                    }
+                }
+                node.join_node(&consensus, &at, description, voter == Some(false)).await?
             };
             if let Joined::Member { name, raft_id } = &joined {
-                node.wait_for_vote(&consensus, name, *raft_id).await?;
+                node.wait_until_in(&consensus, name, *raft_id).await?;
             }
             Ok::<_, Error>(joined)
         });
@@ -151,7 +181,8 @@ impl Cluster {
             },
             Err(_) => self.find_member(&url)?.map(|doc| doc.id),
         };
-        let message = "the node is catching up and will vote when it has: watch lagEntries in GET /api/cluster";
+        let message =
+            "the node is catching up, and is what it is to be when it has: watch lagEntries in GET /api/cluster";
         let mut answer = json!({"status": "joining", "message": message});
         if let Some(name) = name {
             answer["node"] = serde_json::to_value(self.member_view(&name)?).unwrap_or_default();
@@ -165,12 +196,13 @@ impl Cluster {
         consensus: &Arc<Consensus>,
         url: &str,
         description: Option<String>,
+        replica: bool,
     ) -> Result<Joined> {
         let info = self.ask_joiner(consensus, url).await?;
         let stranger = self.peers.get(&Target { url: url.to_owned(), raft_id: 0 });
         let name = NodeName::parse(&info.name)?;
         let (incarnation, id) = (info.incarnation.clone(), name.clone());
-        let op = Op::ClusterRegister { id, url: url.to_owned(), incarnation, description };
+        let op = Op::ClusterRegister { id, url: url.to_owned(), incarnation, description, replica };
         let (raft_id, existed) = match self.command(op).await? {
             Answer::Member { raft_id, existed } => (raft_id, existed),
             _ => {
@@ -375,11 +407,15 @@ impl Cluster {
         })
     }
 
-    /// Waits until the leader has made the learner a voter; see [`super::promotion`].
-    async fn wait_for_vote(&self, consensus: &Consensus, member: &str, raft_id: u64) -> Result<()> {
+    /// Waits until the leader has made the learner a voter, see [`super::promotion`]; a read replica until it has caught
+    /// up.
+    pub(super) async fn wait_until_in(&self, consensus: &Consensus, member: &str, raft_id: u64) -> Result<()> {
         loop {
             let picture = consensus.picture();
             if picture.voters().contains(&raft_id) && !picture.is_joint() {
+                return Ok(());
+            }
+            if self.find_member(member)?.is_some_and(|doc| doc.replica) && is_ready(&picture, raft_id) {
                 return Ok(());
             }
             if let Some(not) = not_leading(consensus) {
@@ -393,6 +429,21 @@ impl Cluster {
             }
             consensus.changed(Duration::from_millis(200)).await;
         }
+    }
+
+    /// The error where `voter` was asked for and a member is the other thing.
+    fn is_otherwise(&self, doc: &MemberDoc, voter: Option<bool>) -> Option<Error> {
+        let (is, call) = match voter {
+            Some(true) if doc.replica => ("a read replica", "promote"),
+            Some(false) if !doc.replica => ("a member that votes", "demote"),
+            _ => return None,
+        };
+        Some(Error::conflict(format!(
+            "{:?} is {is} already; to change that: curl -X POST {}/api/cluster/{call} -d '{{\"node\":\"{}\"}}'",
+            doc.id,
+            self.url(),
+            doc.id
+        )))
     }
 
     fn member_view(&self, id: &str) -> Result<jettra_client::wire::NodeView> {
@@ -469,6 +520,7 @@ mod tests {
             status: Status::Active,
             description: None,
             voter: Some(true),
+            replica: false,
             paused: false,
             raft_id,
             incarnation: "i".into(),

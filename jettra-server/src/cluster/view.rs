@@ -98,7 +98,8 @@ impl Cluster {
             id: node.id.clone(),
             url: node.url.clone(),
             status: node.status,
-            role: node.role,
+            // Clients of old know no replicas.
+            role: if node.role == Role::Replica { Role::Follower } else { node.role },
             last_seen: node.last_contact_ms.map_or(0, |ms| now.saturating_sub(ms)),
             metrics: node.metrics.clone().unwrap_or_default(),
         };
@@ -106,9 +107,10 @@ impl Cluster {
         let own = self.identity().name;
         let peers = || nodes.iter().filter(|node| node.id != own);
         let quorum = seen.facts.quorum();
+        let is_replica = seen.facts.member(seen.picture.id).is_some_and(|fact| fact.role == Role::Replica);
         Ok(FederatedView {
             leader_id: leader.0.clone(),
-            raft_state: seen.role(),
+            raft_state: if is_replica { Role::Follower } else { seen.role() },
             raft_term: seen.picture.term,
             raft_leader_id: leader.0,
             raft_leader_url: leader.1,
@@ -362,7 +364,7 @@ fn node(picture: &Picture, doc: &MemberDoc, fact: &Fact, heard: Option<Duration>
 
 /// How far a member has come that does not vote yet.
 fn joining(picture: &Picture, doc: &MemberDoc) -> Option<JoinProgress> {
-    if doc.voter == Some(true) {
+    if doc.voter == Some(true) || (doc.replica && doc.voter.is_some()) {
         return None;
     }
     let entries = picture.matched.get(&doc.raft_id).copied().flatten().unwrap_or(0);

@@ -43,6 +43,7 @@ pub(super) fn defaults() -> Config {
         distributed: false,
         node_id: None,
         bootstrap: false,
+        voter: true,
         peers: Vec::new(),
         advertise_url: NodeUrl::localhost(DEFAULT_PORT),
         admin_password: None,
@@ -83,6 +84,7 @@ fn build(values: &Values) -> Result<Config, ConfigError> {
         distributed: values.switch(keys::DISTRIBUTED)?.unwrap_or(default.distributed),
         node_id: parsed(values, keys::NODE_ID)?,
         bootstrap: values.switch(keys::BOOTSTRAP)?.unwrap_or(default.bootstrap),
+        voter: voter(values)?,
         peers: peers(values, &advertise_url)?,
         admin_password: admin_password(values)?,
         cluster_secret: cluster_secret(values, keys::CLUSTER_SECRET)?,
@@ -147,6 +149,15 @@ fn advertise_url(values: &Values, host: &str, port: u16) -> Result<NodeUrl, Conf
     format!("http://{authority}:{port}")
         .parse()
         .map_err(|_| values.wrong(keys::HOST, "a host name that can stand in a URL; else set AdvertiseUrl"))
+}
+
+/// Whether the node is to vote: one that begins a cluster does, and one that is alone.
+fn voter(values: &Values) -> Result<bool, ConfigError> {
+    let voter = values.switch(keys::VOTER)?.unwrap_or(true);
+    if !voter && values.switch(keys::BOOTSTRAP)? == Some(true) {
+        return Err(values.wrong(keys::VOTER, "true where Bootstrap is true: a node that begins a cluster votes"));
+    }
+    Ok(voter)
 }
 
 /// The peers without this node itself and without repetitions, in the order given: the same list may
@@ -315,6 +326,13 @@ fn without_effect(config: &Config) -> Vec<String> {
     if !config.distributed && (config.bootstrap || !config.peers.is_empty()) {
         warnings.push(
             "Bootstrap and Peers have no effect while distributed is false: set it to true to run a cluster".to_owned(),
+        );
+    }
+    if !config.voter && (!config.distributed || config.peers.is_empty()) {
+        warnings.push(
+            "Voter is false and has no effect without distributed and Peers: name nodes to ask, or register this one \
+             with \"voter\": false"
+                .to_owned(),
         );
     }
     if config.distributed

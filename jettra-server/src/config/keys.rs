@@ -58,6 +58,8 @@ keys! {
         "The node's unique name [default: made at the first start and kept]";
     BOOTSTRAP = "Bootstrap", "JETTRA_BOOTSTRAP", Some("bootstrap"), Kind::Switch,
         "Begin a new cluster; true on exactly one node [default: false]";
+    VOTER = "Voter", "JETTRA_VOTER", Some("voter"), Kind::Switch,
+        "Be a voter when registered by Peers; false: a read replica, which never votes [default: true]";
     PEERS = "Peers", "JETTRA_PEERS", Some("peers"), Kind::List,
         "URLs of nodes to ask for registration [default: none]";
     ADVERTISE_URL = "AdvertiseUrl", "JETTRA_ADVERTISE_URL", Some("advertise-url"), Kind::Text,

@@ -53,6 +53,8 @@ pub struct Config {
     pub node_id: Option<NodeName>,
     /// Whether this node begins a new cluster, if there is none yet.
     pub bootstrap: bool,
+    /// Whether it is to vote once its peers have registered it; else it is a read replica.
+    pub voter: bool,
     /// Nodes to ask for registration, in this order; without this node's own URL.
     pub peers: Vec<NodeUrl>,
     /// Where clients and other nodes reach this node.

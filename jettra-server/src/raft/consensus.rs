@@ -111,6 +111,12 @@ impl Picture {
         self.membership.nodes().map(|(id, _)| *id).filter(|id| !voters.contains(id)).collect()
     }
 
+    /// Those whose votes end with the change of membership that is between its two steps.
+    pub fn leaving(&self) -> Vec<u64> {
+        let last = self.membership.get_joint_config().last();
+        self.voters().into_iter().filter(|id| last.is_some_and(|config| !config.contains(id))).collect()
+    }
+
     /// Whether a change of membership is between its two steps.
     pub fn is_joint(&self) -> bool {
         self.membership.get_joint_config().len() > 1
@@ -504,14 +510,25 @@ impl Consensus {
         self.change(limit, async move { raft.change_membership(change, true).await }).await
     }
 
-    /// Finishes a change of membership that another leader began and left between its two steps.
+    /// Makes a voter one that replicates and does not vote. Idempotent.
     ///
     /// # Errors
     /// As [`Consensus::propose`].
-    pub async fn finish_change(&self, limit: Duration) -> Result<()> {
+    pub async fn demote(&self, id: u64, limit: Duration) -> Result<()> {
+        let raft = self.raft.clone();
+        let change = ChangeMembers::RemoveVoters([id].into());
+        self.change(limit, async move { raft.change_membership(change, true).await }).await
+    }
+
+    /// Finishes a change of membership that another leader began and left between its two steps. Who votes no more is
+    /// a member no more, unless `retain` says that it stays.
+    ///
+    /// # Errors
+    /// As [`Consensus::propose`].
+    pub async fn finish_change(&self, retain: bool, limit: Duration) -> Result<()> {
         let raft = self.raft.clone();
         let change = ChangeMembers::AddVoterIds(std::collections::BTreeSet::new());
-        self.change(limit, async move { raft.change_membership(change, false).await }).await
+        self.change(limit, async move { raft.change_membership(change, retain).await }).await
     }
 
     /// Removes a member, voter or not. Idempotent.

@@ -4,6 +4,17 @@
 //! no random number and no network: times, ids and whatever else is not deterministic are in the command. What the state
 //! keeps in memory is ordered; nothing is decided by a hash map's order or by a float.
 //!
+//! ```text
+//!   entry 812 ──► stage ──► one batch of keys, all with rev 812 ──► engine
+//!                              CURRENT  7,"ann"         the newest state, rev 812
+//!                              HISTORY  7,"ann",!640    what it was before, rev 640
+//!                              CHANGES  812,0           that it changed, for those who watch
+//!                              STATS    7               count, bytes, digest
+//!
+//!   a view at revision 700 reads "ann":  CURRENT has rev 812 > 700  ──►  HISTORY has rev 640 ≤ 700: that is it
+//!   a pin at 700 holds back reclaiming of everything that such a view may read
+//! ```
+//!
 //! # Layout
 //!
 //! - [`names`], [`document`], [`patch`], [`json`]: what comes in, parsed into types

@@ -78,6 +78,10 @@ pub struct MemberDoc {
     /// Whether it may not be elected; absent where it may.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// Whether it is to be a read replica, which never votes; absent where it is not. Whether it votes is `voter`: between
+    /// the two lies what the leader has still to do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replica: bool,
     /// Its id in Raft.
     pub raft_id: u64,
     /// The id of its data directory.

@@ -22,7 +22,7 @@ export function clusterPage(main) {
   const all = [verdictPart, selfPart, mapPart, peersPart, plotsPart, journalPart].map((part) => part());
   const [verdict, self, map, peers, plots, journal] = all;
   const columns = h("div", { class: "columns narrow-first" }, self.element, map.element);
-  const waiting = h("p", { class: "empty" }, h("span", { class: "spinner" }), " Asking the node for its cluster …");
+  const waiting = h("p", { class: "empty" }, h("span", { class: "spinner" }), " Asking the node …");
   const members = h("div", { class: "stack" }, peers.element, plots.element, journal.element);
   const whole = h("div", { class: "stack", hidden: true }, h("h1", { class: "visually-hidden" }, "Cluster"), verdict.element,
     columns, members);

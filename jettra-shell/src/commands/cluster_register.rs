@@ -1,4 +1,4 @@
-//! `cluster register <url> [description] [--dry-run]`
+//! `cluster register <url> [description] [--replica] [--dry-run]`
 
 use serde_json::json;
 
@@ -11,24 +11,31 @@ use crate::text;
 /// Adds a node.
 pub const COMMAND: Command = Command {
     name: "cluster register",
-    aliases: &["cluster add"],
-    usage: "cluster register <url> [description] [--dry-run]",
-    help: "add a node to the cluster",
-    arguments: &[Argument::Any, Argument::OneOf(&["--dry-run"])],
+    aliases: &["cluster add", "federated register"],
+    usage: "cluster register <url> [description] [--replica] [--dry-run]",
+    help: "add a node to the cluster; --replica: as a read replica, which never votes",
+    arguments: &[Argument::Any, Argument::OneOf(&["--replica", "--dry-run"])],
     run: |shell, arguments| Box::pin(run(shell, arguments)),
 };
 
 async fn run(shell: &mut Shell, arguments: &[&str]) -> Result<Report, Failure> {
-    let (words, [dry_run]) = flags(arguments, ["--dry-run"]);
+    let (words, [replica, dry_run]) = flags(arguments, ["--replica", "--dry-run"]);
     let (url, description) = match words[..] {
         [url] => (url, None),
         [url, description] => (url, Some(description)),
         _ => return Err(Failure::Usage(COMMAND.usage)),
     };
+    let at = full_url(url);
     if dry_run {
-        return Ok(planned(&shell.client.plan_register(&full_url(url)).await?));
+        let plan =
+            if replica { shell.client.plan_register_replica(&at).await } else { shell.client.plan_register(&at).await };
+        return Ok(planned(&plan?));
     }
-    let answer = shell.client.register_as(&full_url(url), description).await?;
+    let answer = if replica {
+        shell.client.register_replica(&at, description).await?
+    } else {
+        shell.client.register_as(&at, description).await?
+    };
     let node = answer.node.as_ref().map_or(url, |node| node.id.as_str());
     let said = match answer.status.as_str() {
         "registered" => format!("Registered {}", text::plain(node)),

@@ -1,10 +1,12 @@
 //! The table of commands. Adding one is a file and a line here.
 
 mod clear;
+mod cluster_demote;
 mod cluster_deregister;
 mod cluster_doctor;
 mod cluster_events;
 mod cluster_pause;
+mod cluster_promote;
 mod cluster_register;
 mod cluster_resume;
 mod cluster_settings;
@@ -60,6 +62,8 @@ pub const TABLE: &[Command] = &[
     cluster_events::COMMAND,
     cluster_register::COMMAND,
     cluster_deregister::COMMAND,
+    cluster_promote::COMMAND,
+    cluster_demote::COMMAND,
     cluster_stop::COMMAND,
     cluster_pause::COMMAND,
     cluster_resume::COMMAND,

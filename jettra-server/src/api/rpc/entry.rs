@@ -17,7 +17,6 @@ use crate::api::App;
 use crate::api::answer::{self, Answer};
 use crate::api::connection::{Connection, Shown};
 use crate::api::gate::{self, Ends, ends, read_body};
-use crate::auth::check_host_and_origin;
 use crate::error::{Error, Result};
 use crate::peers::{Admitted, PEER_HEADER, Pace, Refused, SEALED, far_end_is_ours, not_let_in};
 use crate::raft::incoming;
@@ -32,8 +31,6 @@ const MEMBERS_LITTLE: usize = 1 << 20;
 /// Somebody who has not proved anything.
 pub(super) struct Stranger {
     pub(super) ends: Ends,
-    /// Whether the `Host` that was called is this node's.
-    host: Result<()>,
 }
 
 impl Stranger {
@@ -42,7 +39,6 @@ impl Stranger {
     /// # Errors
     /// `forbidden` to all others, with what to set.
     pub(super) async fn is_same_user(&self) -> Result<()> {
-        self.host.clone()?;
         let Ends { peer, local } = self.ends;
         if tokio::task::spawn_blocking(move || far_end_is_ours(peer, local)).await.unwrap_or(false) {
             return Ok(());
@@ -213,10 +209,7 @@ async fn answer_stranger(app: &Arc<App>, name: &str, parts: &Parts, body: Body) 
     }
     let call = Call::named(name).ok_or_else(|| unknown_call(name))?;
     let Handler::Whole(handler) = call.handler else { return Err(refused(Refused::UnknownSession)) };
-    let ends = ends(parts)?;
-    let authority = parts.uri.authority().map(|a| a.as_str());
-    let host = check_host_and_origin(&parts.headers, authority, ends.local, &app.hosts);
-    let stranger = Stranger { ends, host };
+    let stranger = Stranger { ends: ends(parts)? };
     match call.who {
         Who::Stranger => {}
         Who::SameUser if app.cluster.hands_out_secret() => stranger.is_same_user().await?,

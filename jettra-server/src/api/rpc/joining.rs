@@ -17,6 +17,19 @@ struct At {
     url: String,
 }
 
+/// Where a node is, and what it wants to be.
+#[derive(Deserialize)]
+struct Joiner {
+    url: String,
+    /// Versions that know no replicas do not say it.
+    #[serde(default = "yes")]
+    voter: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
 /// The log index by which a node was removed.
 #[derive(Deserialize)]
 struct Removed {
@@ -42,9 +55,9 @@ pub(super) async fn join(app: &Arc<App>, caller: Caller, body: Bytes) -> Result<
 
 /// `register-me`: a node that is no member asks to become one.
 pub(super) async fn register_me(app: &Arc<App>, _: Caller, body: Bytes) -> Result<Vec<u8>> {
-    let call: Envelope<At> = parse(&body)?;
+    let call: Envelope<Joiner> = parse(&body)?;
     app.cluster.consensus()?;
-    app.cluster.register_soon(call.body.url)?;
+    app.cluster.register_soon(call.body.url, call.body.voter)?;
     json_bytes(&Done { status: "asked" })
 }
 

@@ -31,8 +31,8 @@ use serde::de::DeserializeOwned;
 use self::entry::Stranger;
 use super::App;
 use super::answer::{self, Answer};
-use super::gate::{ends, origin};
-use crate::auth::{Basis, Role, check_host_and_origin};
+use super::gate::{authority, origin};
+use crate::auth::{Basis, Role, check_one_host, check_page};
 use crate::error::{Error, Result};
 use crate::peers::Admitted;
 use crate::raft::{Consensus, Envelope, incoming};
@@ -170,9 +170,9 @@ fn unknown_call(name: &str) -> Error {
 async fn status(State(app): State<Arc<App>>, request: axum::extract::Request) -> Response<Body> {
     let answered = async {
         let (parts, _) = request.into_parts();
-        let ends = ends(&parts)?;
-        check_host_and_origin(&parts.headers, parts.uri.authority().map(|a| a.as_str()), ends.local, &app.hosts)?;
-        let origin = origin(&parts)?;
+        check_one_host(&parts.headers)?;
+        check_page(&parts.headers, authority(&parts))?;
+        let origin = origin(&app, &parts, false)?;
         let header = parts.headers.get("authorization").and_then(|v| v.to_str().ok());
         app.auth.principal(header, &origin, Basis::ThisNode).await?.require(Role::Admin)?;
         Answer::json(&app.cluster.shown_members()?)

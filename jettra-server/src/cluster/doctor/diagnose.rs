@@ -10,6 +10,7 @@ use crate::cluster::claim::Claim;
 use crate::cluster::digests;
 use crate::cluster::plan::CAUGHT_UP;
 use crate::cluster::report::Report;
+use crate::cluster::time;
 use crate::peers::Other;
 
 /// Clocks may differ by so many milliseconds.
@@ -68,6 +69,8 @@ pub(in crate::cluster) struct Patient {
     pub id: String,
     pub url: String,
     pub voter: bool,
+    /// Whether it is a read replica, which is not to vote.
+    pub replica: bool,
     /// Whether it is in the Raft membership yet.
     pub is_member: bool,
     /// Whether its document says that it is INACTIVE.
@@ -332,7 +335,11 @@ fn silent(sight: &Sight, found: &mut Vec<Found>) {
     }
     let quorum = quorum(sight);
     for member in sight.members.iter().filter(|m| m.is_member && !m.heard) {
-        let what = if member.voter { "a voter" } else { "which does not vote" };
+        let what = match (member.voter, member.replica) {
+            (true, _) => "a voter",
+            (false, true) => "a read replica",
+            (false, false) => "which does not vote",
+        };
         let answers = member.other.map_or("", Other::said);
         let next = match member.other {
             Some(_) => second::of_other(sight, &member.url),
@@ -356,6 +363,8 @@ fn silent(sight: &Sight, found: &mut Vec<Found>) {
                 format!("writing stops when one more of the {} voters fails", quorum.voters)
             } else if member.voter {
                 format!("{} more of {} voters may fail before writing stops", quorum.failure_tolerance, quorum.voters)
+            } else if member.replica {
+                "reads that it would serve; no vote is lost".to_owned()
             } else {
                 "no votes; it falls behind".to_owned()
             },
@@ -410,7 +419,7 @@ fn tolerance(sight: &Sight, found: &mut Vec<Found>) {
 }
 
 fn lagging(sight: &Sight, found: &mut Vec<Found>) {
-    for member in sight.members.iter().filter(|m| m.heard && m.voter) {
+    for member in sight.members.iter().filter(|m| m.heard && (m.voter || m.replica)) {
         let applied = member.report.as_ref().map(|report| member.last.saturating_sub(report.applied));
         let Some(behind) = member.lag.max(applied.filter(|_| sight.leads)).filter(|behind| *behind > LAGS) else {
             continue;
@@ -420,7 +429,12 @@ fn lagging(sight: &Sight, found: &mut Vec<Found>) {
             since: None,
             what: format!("{} is {behind} log entries behind", member.id),
             works: "writes and reads go on; linearizable reads on it wait until it has caught up".to_owned(),
-            at_risk: "it cannot take over leadership soon, and may need a whole snapshot".to_owned(),
+            at_risk: if member.replica {
+                "local reads on it are old, and it may need a whole snapshot"
+            } else {
+                "it cannot take over leadership soon, and may need a whole snapshot"
+            }
+            .to_owned(),
             next: format!("look at its load, its disk and the network to it: {}", shell(sight, "cluster status")),
         });
     }
@@ -428,7 +442,7 @@ fn lagging(sight: &Sight, found: &mut Vec<Found>) {
 
 fn learners(sight: &Sight, found: &mut Vec<Found>) {
     let Some(_) = sight.leader.as_ref().filter(|_| sight.leads) else { return };
-    for member in sight.members.iter().filter(|m| m.heard && m.is_member && !m.voter) {
+    for member in sight.members.iter().filter(|m| m.heard && m.is_member && !m.voter && !m.replica) {
         let joined_for = member.joined_at.map_or(0, |at| sight.now_ms.saturating_sub(at));
         if joined_for < CATCHES_UP_MS || member.lag.is_some_and(|lag| lag <= CAUGHT_UP) {
             continue;
@@ -478,8 +492,32 @@ fn fsyncs(sight: &Sight, found: &mut Vec<Found>) {
 
 fn clocks(sight: &Sight, found: &mut Vec<Found>) {
     let told: Vec<&Patient> = sight.members.iter().filter(|m| m.report.is_some()).collect();
-    let fastest = told.iter().max_by_key(|m| m.clock_ahead_ms);
-    let slowest = told.iter().min_by_key(|m| m.clock_ahead_ms);
+    if told.is_empty() {
+        return;
+    }
+    let mut clocks: Vec<i64> = told.iter().map(|m| m.clock_ahead_ms).collect();
+    clocks.sort_unstable();
+    let most = clocks[(clocks.len() - 1) / 2];
+    // Of two nobody knows which is right.
+    let wrong = |m: &&&Patient| told.len() > 2 && m.clock_ahead_ms.abs_diff(most) > time::BOUND;
+    for member in told.iter().filter(wrong) {
+        let by = member.clock_ahead_ms.abs_diff(most) / 1000;
+        let way = if member.clock_ahead_ms > most { "ahead of" } else { "behind" };
+        found.push(Found {
+            key: format!("clock {}", member.id),
+            since: None,
+            what: format!("the clock of {} is wrong: it is {by} s {way} those of most members", member.id),
+            works: "everything: cluster time goes by what most clocks say".to_owned(),
+            at_risk: format!(
+                "{} hands over when it leads; if more clocks go wrong, tokens and records of requests end early",
+                member.id
+            ),
+            next: format!("set the clock of {} by NTP on its machine: timedatectl set-ntp true", member.id),
+        });
+    }
+    let right = || told.iter().filter(|m| !wrong(m));
+    let fastest = right().max_by_key(|m| m.clock_ahead_ms);
+    let slowest = right().min_by_key(|m| m.clock_ahead_ms);
     let (Some(fastest), Some(slowest)) = (fastest, slowest) else { return };
     let apart = fastest.clock_ahead_ms - slowest.clock_ahead_ms;
     if apart <= CLOCKS_MS {
@@ -526,9 +564,14 @@ fn paused(sight: &Sight, found: &mut Vec<Found>) {
         found.push(Found {
             key: format!("paused {}", member.id),
             since: None,
-            what: format!("{} is paused: it votes and is not elected", member.id),
+            what: if member.voter {
+                format!("{} is paused: it votes and is not elected", member.id)
+            } else {
+                format!("{} is paused", member.id)
+            },
             works: "everything".to_owned(),
-            at_risk: "one node less that can take over".to_owned(),
+            at_risk: if member.voter { "one node less that can take over" } else { "nothing: it does not vote" }
+                .to_owned(),
             next: format!("when its maintenance is done: {}", shell(sight, &format!("cluster resume {}", member.id))),
         });
     }

@@ -111,6 +111,7 @@ impl Cluster {
             let silent_since = silent_since.or(told.and_then(|told| told.silent_since));
             sight.members.push(Patient {
                 voter: fact.is_some_and(|f| f.voter),
+                replica: doc.replica,
                 is_member: doc.voter.is_some(),
                 inactive: doc.status == Status::Inactive,
                 heard,

@@ -108,11 +108,17 @@ pub(super) fn member(stage: &mut Stage<'_>, before: Option<&MemberDoc>, after: &
     match (before.map(|doc| doc.voter), after.voter) {
         (None, None) => {}
         (None | Some(None), Some(true)) => tell(EventKind::Joined, format!("{id} joined the cluster and votes")),
+        (None | Some(None), Some(false)) if after.replica => {
+            tell(EventKind::Joined, format!("{id} joined the cluster as a read replica"));
+        }
         (None | Some(None), Some(false)) => {
             tell(EventKind::Joined, format!("{id} joined the cluster and is catching up; it does not vote yet"));
         }
         (Some(Some(false)), Some(true)) => {
             tell(EventKind::Promoted, format!("{id} has caught up and votes from now on"))
+        }
+        (Some(Some(true)), Some(false)) if after.replica => {
+            tell(EventKind::Demoted, format!("{id} votes no more: it is a read replica from now on"));
         }
         (Some(Some(true)), Some(false)) => tell(EventKind::Demoted, format!("{id} votes no more")),
         _ => {}

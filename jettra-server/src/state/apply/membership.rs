@@ -18,10 +18,15 @@ use crate::state::view::MemberDoc;
 
 /// The log holds a membership: its members have documents, and what has left it has none.
 pub(super) fn follow(stage: &mut Stage<'_>, members: &[MemberInfo]) -> Result<(), Halt> {
-    follow_members(stage, members).map_err(|stop| match stop {
+    follow_members(stage, members).map_err(halted)
+}
+
+/// What the log or a recovery says of members cannot be refused.
+fn halted(stop: Stop) -> Halt {
+    match stop {
         Stop::Halt(halt) => halt,
         Stop::Answer(error) => Halt::damage(error.to_string()),
-    })
+    }
 }
 
 /// These are members, and nobody else, registered or not.
@@ -32,7 +37,12 @@ pub(in crate::state) fn only_members(stage: &mut Stage<'_>, members: &[MemberInf
         stage.remove(system::CLUSTERNODES, &id)?;
         Arc::make_mut(&mut stage.core.members).remove(&id);
     }
-    follow(stage, members)
+    follow(stage, members)?;
+    // Whoever votes now is no replica any more: a recovery may begin with one.
+    let is_voter = |doc: &&MemberDoc| doc.replica && doc.voter == Some(true);
+    let voters: Vec<MemberDoc> = stage.core.members.values().filter(is_voter).cloned().collect();
+    let freed = voters.into_iter().try_for_each(|doc| put(stage, MemberDoc { replica: false, ..doc }).map(drop));
+    freed.map_err(halted)
 }
 
 fn follow_members(stage: &mut Stage<'_>, members: &[MemberInfo]) -> Result<(), Stop> {
@@ -51,6 +61,7 @@ fn follow_members(stage: &mut Stage<'_>, members: &[MemberInfo]) -> Result<(), S
                 description: None,
                 voter: Some(member.voter),
                 paused: false,
+                replica: false,
                 raft_id: member.raft_id,
                 incarnation: member.incarnation.clone(),
             },
@@ -72,6 +83,7 @@ pub(super) fn register(
     url: &str,
     incarnation: &str,
     description: Option<&str>,
+    replica: bool,
 ) -> Result<Answer, Stop> {
     if let Some(other) = stage.core.members.values().find(|doc| doc.url == url && doc.id != id.as_str()) {
         let message = format!("the URL {url} belongs to the member {}; give this node another one", other.id);
@@ -101,6 +113,7 @@ pub(super) fn register(
             description: description.map(str::to_owned),
             voter: None,
             paused: false,
+            replica,
             raft_id: stage.rev,
             incarnation: incarnation.to_owned(),
         },
@@ -133,6 +146,7 @@ pub(super) fn update(stage: &mut Stage<'_>, nodes: &[NodeChange]) -> Result<Answ
         let Some(mut doc) = stage.core.members.get(change.id.as_str()).cloned() else { continue };
         doc.role = change.role.unwrap_or(doc.role);
         doc.paused = change.paused.unwrap_or(doc.paused);
+        doc.replica = change.replica.unwrap_or(doc.replica);
         doc.status = match (change.status.unwrap_or(doc.status), doc.paused) {
             (Status::Inactive, _) => Status::Inactive,
             (_, true) => Status::Paused,

@@ -72,8 +72,8 @@ fn run(stage: &mut Stage<'_>, op: &Op) -> Result<Outcome, Halt> {
         }
         Op::SetSettings(changes) => cluster::change_settings(stage, changes),
         Op::RaiseFeatureLevel { level } => cluster::raise_feature_level(stage, *level),
-        Op::ClusterRegister { id, url, incarnation, description } => {
-            membership::register(stage, id, url, incarnation, description.as_deref())
+        Op::ClusterRegister { id, url, incarnation, description, replica } => {
+            membership::register(stage, id, url, incarnation, description.as_deref(), *replica)
         }
         Op::ClusterDeregister { id } => membership::deregister(stage, id),
         Op::ClusterStop { id } => membership::stop(stage, id),

@@ -84,6 +84,7 @@ fn op(record: &Record<'_>) -> Result<Op> {
             url: record.text("url")?.into_owned(),
             incarnation: record.text("incarnation")?.into_owned(),
             description: record.optional_text("description")?,
+            replica: record.find("replica") == Some(b"true"),
         },
         "cluster_deregister" => Op::ClusterDeregister { id: record.node("id")? },
         "cluster_stop" => Op::ClusterStop { id: record.node("id")? },
@@ -162,6 +163,7 @@ fn node_change(record: &Record<'_>) -> Result<NodeChange> {
         paused: record.find("paused").map(|_| record.value("paused")).transpose()?,
         url: record.optional_text("url")?,
         description: record.optional_text("description")?,
+        replica: record.find("replica").map(|_| record.value("replica")).transpose()?,
     })
 }
 

@@ -151,11 +151,14 @@ fn op_fields(op: &Op, object: &mut Object<'_>) {
                 object.number("feature_level", *feature_level);
             }
         }
-        Op::ClusterRegister { id, url, incarnation, description } => {
+        Op::ClusterRegister { id, url, incarnation, description, replica } => {
             object.text("id", id.as_str());
             object.text("url", url);
             object.text("incarnation", incarnation);
             object.optional_text("description", description.as_deref());
+            if *replica {
+                object.raw("replica", b"true");
+            }
         }
         Op::ClusterDeregister { id } | Op::ClusterStop { id } => object.text("id", id.as_str()),
         Op::ClusterUpdateNode { nodes } => object.array("nodes", nodes, node_change),
@@ -211,6 +214,9 @@ fn node_change(change: &NodeChange, object: &mut Object<'_>) {
     }
     object.optional_text("url", change.url.as_deref());
     object.optional_text("description", change.description.as_deref());
+    if let Some(replica) = change.replica {
+        object.raw("replica", if replica { b"true" } else { b"false" });
+    }
 }
 
 /// Writes the fields of a JSON object.

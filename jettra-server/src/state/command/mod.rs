@@ -162,6 +162,8 @@ pub enum Op {
         incarnation: String,
         /// What an administrator says of it.
         description: Option<String>,
+        /// Whether a node that is not known yet is to be a read replica; a known one stays what it is.
+        replica: bool,
     },
     /// `cluster_deregister`: fine where it is absent.
     ClusterDeregister {
@@ -355,12 +357,14 @@ pub struct NodeChange {
     pub url: Option<String>,
     /// What an administrator says of it; an empty one takes it away.
     pub description: Option<String>,
+    /// Whether it is to be a read replica.
+    pub replica: Option<bool>,
 }
 
 impl NodeChange {
     /// No change of the member `id`.
     pub fn of(id: NodeName) -> Self {
-        NodeChange { id, role: None, status: None, paused: None, url: None, description: None }
+        NodeChange { id, role: None, status: None, paused: None, url: None, description: None, replica: None }
     }
 }
 
@@ -389,6 +393,10 @@ impl Op {
         let plain = |db: &DatabaseName, col: &CollectionName| db.is_plain() && col.is_plain();
         let is_plain = match self {
             Op::TokenEnd { .. } => return feature::RIGHTS,
+            Op::ClusterRegister { replica: true, .. } => return feature::REPLICAS,
+            Op::ClusterUpdateNode { nodes } if nodes.iter().any(|node| node.replica.is_some()) => {
+                return feature::REPLICAS;
+            }
             Op::Write(write) => plain(&write.db, &write.col),
             Op::Batch(writes) => writes.iter().all(|write| plain(&write.db, &write.col)),
             Op::CreateDatabase { name, .. } | Op::DeleteDatabase { name } => name.is_plain(),

@@ -66,6 +66,14 @@ fn commands() -> Vec<Command> {
                 url: "http://localhost:8081".into(),
                 incarnation: "i-2".into(),
                 description: Some("rack 2".into()),
+                replica: false,
+            },
+            Op::ClusterRegister {
+                id: node(),
+                url: "http://localhost:8081".into(),
+                incarnation: "i-2".into(),
+                description: None,
+                replica: true,
             },
             Op::ClusterDeregister { id: node() },
             Op::ClusterStop { id: node() },
@@ -77,6 +85,7 @@ fn commands() -> Vec<Command> {
                     ..NodeChange::of(node())
                 }],
             },
+            Op::ClusterUpdateNode { nodes: vec![NodeChange { replica: Some(false), ..NodeChange::of(node()) }] },
             Op::SetUser { user, only_if_no_admin: true },
             Op::TokenRenew { id: "t1".into(), user: "ann".into(), expires_ms: 1_700_000_900_000 },
             Op::TokenEnd { id: "t1".into(), user: "ann".into(), until_ms: 1_700_000_900_000 },

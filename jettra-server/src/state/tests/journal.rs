@@ -34,7 +34,7 @@ fn member(raft_id: u64, id: &str, voter: bool) -> MemberInfo {
 
 fn register(replica: &mut Replica, id: &str) -> u64 {
     let (url, incarnation) = (format!("http://{id}"), format!("incarnation of {id}"));
-    match replica.run(Op::ClusterRegister { id: name(id), url, incarnation, description: None }) {
+    match replica.run(Op::ClusterRegister { id: name(id), url, incarnation, description: None, replica: false }) {
         Ok(Answer::Member { raft_id, .. }) => raft_id,
         other => panic!("{other:?}"),
     }
@@ -169,4 +169,42 @@ fn the_journal_is_in_no_list_and_told_to_no_watch() {
     assert_eq!(names.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["_clusternodes"]);
     let told = dump(&**replica.state.engine()).iter().any(|(key, _)| key[0] == crate::storage::keys::CHANGES);
     assert!(!told);
+}
+
+#[test]
+fn a_replica_is_one_by_its_document_and_said_so() {
+    let mut replica = Replica::new();
+    follow(&mut replica, vec![member(1, "one", true)]);
+    replica.run(Op::RaiseFeatureLevel { level: crate::feature::REPLICAS }).unwrap();
+    let url = "http://two".to_owned();
+    let op = Op::ClusterRegister {
+        id: name("two"),
+        url,
+        incarnation: "incarnation of two".into(),
+        description: None,
+        replica: true,
+    };
+    assert_eq!(op.feature_level(), crate::feature::REPLICAS);
+    let Ok(Answer::Member { raft_id, .. }) = replica.run(op) else { panic!("not registered") };
+    let doc = |replica: &Replica| replica.state.members().into_iter().find(|doc| doc.id == "two").unwrap();
+    follow(&mut replica, vec![member(1, "one", true), member(raft_id, "two", false)]);
+    assert_eq!((doc(&replica).voter, doc(&replica).replica), (Some(false), true));
+    // Registered again, whatever is said, it stays what it is.
+    register(&mut replica, "two");
+    assert!(doc(&replica).replica);
+    let change =
+        |wish| Op::ClusterUpdateNode { nodes: vec![NodeChange { replica: Some(wish), ..NodeChange::of(name("two")) }] };
+    assert_eq!(change(true).feature_level(), crate::feature::REPLICAS);
+    replica.run(change(false)).unwrap();
+    follow(&mut replica, vec![member(1, "one", true), member(raft_id, "two", true)]);
+    assert_eq!((doc(&replica).voter, doc(&replica).replica), (Some(true), false));
+    replica.run(change(true)).unwrap();
+    follow(&mut replica, vec![member(1, "one", true), member(raft_id, "two", false)]);
+    let told: Vec<String> = replica.state.newest_events(100).unwrap().into_iter().map(|event| event.message).collect();
+    for said in ["two joined the cluster as a read replica", "two votes no more: it is a read replica from now on"] {
+        assert!(told.iter().any(|message| message == said), "{said}: {told:?}");
+    }
+    // What is stored of one that is none has the form of the first level.
+    replica.run(change(false)).unwrap();
+    assert!(!replica.body("_system", "_clusternodes", "two").unwrap().contains("replica"));
 }

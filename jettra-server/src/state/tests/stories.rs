@@ -286,6 +286,7 @@ fn the_members_follow_the_membership_and_the_leaders_commands() {
         url: url.into(),
         incarnation: incarnation.into(),
         description: Some("rack 2".into()),
+        replica: false,
     };
     let answer = replica.run(register("two", "http://n2", "i2"));
     let raft_id = replica.index;

@@ -13,18 +13,24 @@ import { live } from "../../live.js";
 
 export const ACTIONS = [
   { name: "pause", label: "Pause", fits: (n) => n.status === "ACTIVE" && n.voter,
-    about: "It stays a member and votes, and is not elected. If it leads, it hands over first.", done: (id) => `${id} is paused.` },
+    about: "It votes and is not elected. If it leads, it hands over first.", done: (id) => `${id} is paused.` },
   { name: "resume", label: "Resume", fits: (n) => n.status === "PAUSED", about: "It may be elected again.", done: (id) => `${id} may be elected again.` },
   { name: "transfer", label: "Make leader", fits: (n) => n.role !== "LEADER" && n.voter && n.status === "ACTIVE",
     about: "The leader hands over to it. Writes wait for a moment.", done: (id) => `${id} leads.` },
+  { name: "promote", label: "Promote", fits: (n) => n.role === "REPLICA" && n.status !== "INACTIVE",
+    about: "It votes from then on, and may be elected.", done: (id) => `${id} votes.` },
+  { name: "demote", label: "Demote", fits: (n) => n.voter,
+    about: "It becomes a read replica. If it leads, it hands over first.", done: (id) => `${id} is a read replica.` },
   { name: "stop", label: "Stop", fits: (n) => n.status !== "INACTIVE", danger: true,
     about: "Its process finishes what it has and ends; it stays a member. Start it again on its machine.", done: (id) => `${id} was told to stop.` },
   { name: "deregister", label: "Remove", fits: () => true, danger: true,
     about: "It is a member no more. To use it again, remove its data directory and add it as a new node.", done: (id) => `${id} is a member no more.` },
 ];
 
+const busy = (what) => h("p", null, h("span", { class: "spinner" }), ` ${what} …`);
+
 export function actOn(action, id) {
-  const verdict = h("div", { class: "cluster-plan", "aria-live": "polite" }, h("p", null, h("span", { class: "spinner" }), " Asking what it would cost …"));
+  const verdict = h("div", { class: "cluster-plan", "aria-live": "polite" }, busy("Asking what it would cost"));
   const outcome = h("div", { class: "cluster-outcome", role: "status" });
   const dialog = openDialog({
     title: `${action.label} ${id}`,
@@ -49,7 +55,7 @@ export function actOn(action, id) {
 
   async function run() {
     go.disabled = true;
-    fill(outcome, h("p", null, h("span", { class: "spinner" }), " Under way …"));
+    fill(outcome, busy("Under way"));
     try {
       await api.post(`/api/cluster/${action.name}`, { node: id });
       succeed(dialog, outcome, action.done(id));
@@ -64,20 +70,23 @@ export function actOn(action, id) {
 export function addNode() {
   const url = h("input", { type: "url", id: "add-url", placeholder: "http://node4:8080", autocomplete: "off", spellcheck: "false" });
   const description = h("input", { type: "text", id: "add-description", maxlength: 200, autocomplete: "off" });
+  const replica = h("input", { type: "checkbox", id: "add-replica" });
   const verdict = h("div", { class: "cluster-plan", "aria-live": "polite" });
   const outcome = h("div", { class: "cluster-outcome", role: "status" });
   const lines = h("div");
   const form = h("form", { novalidate: true },
     h("label", { class: "field" }, h("span", null, "URL of the new node"), url),
-    h("label", { class: "field" }, h("span", null, "Description, if you like"), description));
+    h("label", { class: "field" }, h("span", null, "Description, if you like"), description),
+    h("label", { class: "row" }, replica, h("span", null, "Read replica: never votes")));
   const dialog = openDialog({
     title: "Add a node",
-    content: [h("p", null, "Start it with ", h("code", null, "\"distributed\": true"), " and a NodeID of its own. It copies the data and votes once it has caught up."), form, verdict, outcome, lines],
+    content: [h("p", null, "Start it with ", h("code", null, "\"distributed\": true"), " and a NodeID of its own. It copies the data first."), form, verdict, outcome, lines],
   });
-  const body = () => (description.value.trim() ? { url: url.value.trim(), description: description.value.trim() } : { url: url.value.trim() });
+  const body = () => ({ url: url.value.trim(), description: description.value.trim() || undefined, voter: replica.checked ? false : undefined });
   const show = () => {
     const b = body();
-    fill(lines, b.url ? commands("cluster register", Object.values(b), "register", b) : null);
+    const words = [b.url, b.description, replica.checked && "--replica"].filter(Boolean);
+    fill(lines, b.url ? commands("cluster register", words, "register", b) : null);
   };
   let checked = null;
   const cancel = button("Cancel", () => dialog.close(), "ghost");
@@ -101,7 +110,7 @@ export function addNode() {
   async function check() {
     if (!url.value.trim()) return url.focus();
     go.disabled = true;
-    fill(verdict, h("p", null, h("span", { class: "spinner" }), " Asking what it would cost …"));
+    fill(verdict, busy("Asking what it would cost"));
     try {
       const plan = await api.post("/api/cluster/register", body(), { dry_run: true });
       fill(verdict, planned(plan));
@@ -117,24 +126,25 @@ export function addNode() {
   }
 
   async function run() {
-    go.disabled = url.disabled = description.disabled = true;
+    go.disabled = url.disabled = description.disabled = replica.disabled = true;
     const words = h("p", null, h("span", { class: "spinner" }), " ");
     const text = h("span", null, "joining …");
     words.append(text);
     fill(outcome, words);
     const wanted = body().url.replace(/\/+$/, "");
+    const isIn = (n) => n?.voter || n?.role === "REPLICA";
     const find = () => (live.cluster?.nodes ?? []).find((n) => n.url === wanted || n.id === node);
     let node = null;
     const listening = new AbortController();
     const progress = () => {
       const found = find();
       if (found?.joining) setText(text, `joining: ${count(found.joining.entries)} of ${count(found.joining.of)} entries`);
-      if (found?.voter && node !== null) finish(found.id);
+      if (isIn(found) && node !== null) finish(found.id);
     };
     const finish = (id) => {
       listening.abort();
       const { length } = live.cluster.nodes.filter((n) => n.voter);
-      succeed(dialog, outcome, `${id} votes: ${count(length)} voters now.`);
+      succeed(dialog, outcome, replica.checked ? `${id} is a read replica.` : `${id} votes: ${count(length)} voters now.`);
     };
     live.addEventListener("cluster", progress, { signal: listening.signal });
     dialog.closed.then(() => listening.abort());
@@ -142,14 +152,14 @@ export function addNode() {
       const answer = await api.post("/api/cluster/register", body());
       node = answer.node?.id ?? wanted;
       // `joining`: it goes on in the background, and the stream tells how far it is.
-      if (answer.status === "registered") await seen(() => find()?.voter, listening.signal);
+      if (answer.status === "registered") await seen(() => isIn(find()), listening.signal);
       progress();
     } catch (error) {
       listening.abort();
       fill(outcome, failure(error));
       checked = null;
       setText(go, "Check");
-      go.disabled = url.disabled = description.disabled = false;
+      go.disabled = url.disabled = description.disabled = replica.disabled = false;
     }
   }
 }

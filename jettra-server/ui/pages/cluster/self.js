@@ -29,7 +29,8 @@ export function selfPart() {
         values[key].hidden = values[key].previousElementSibling.hidden = !isMember && (value ?? null) === null;
       };
       set("id", c.nodeId ?? nodeName);
-      set("state", c.state ?? (c.enabled ? UNKNOWN : "STANDALONE"));
+      const replica = c.nodes?.find((n) => n.id === c.nodeId && n.role === "REPLICA");
+      set("state", replica?.role ?? c.state ?? (c.enabled ? UNKNOWN : "STANDALONE"));
       set("term", c.term);
       set("leader", c.leaderId);
       set("applied", c.appliedIndex === undefined ? null : count(c.appliedIndex));

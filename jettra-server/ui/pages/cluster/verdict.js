@@ -31,9 +31,9 @@ export function verdictPart() {
       const found = live.doctor?.findings ?? [];
       // The doctor looks every few seconds, the picture is newer: what both say counts most.
       const kind = own.kind === "bad" ? "bad" : found.length && own.kind === "good" ? "warn" : own.kind;
-      const { voters, active, tolerance } = votes(live.cluster);
+      const { voters, active, failureTolerance } = votes(live.cluster);
       const line = found.length && own.kind === "good"
-        ? `${found.length === 1 ? "One thing" : `${found.length} things`} to look at: ${active} of ${voters} voters, can lose ${tolerance || "none"}` : own.title;
+        ? `${found.length === 1 ? "One thing" : `${found.length} things`} to look at: ${active} of ${voters} voters, can lose ${failureTolerance || "none"}` : own.title;
       if (before !== own.title) since = before === null ? null : Date.now();
       if (before !== own.title) say(own.title);
       before = own.title;
