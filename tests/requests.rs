@@ -41,7 +41,12 @@ async fn one_search_finds_a_request_on_every_node_that_it_reached() {
     let paused = json!({ "node": cluster.nodes[follower].id }).to_string();
     let request = cluster.nodes[follower].request("POST", "/api/cluster/pause").header("X-Request-Id", "maintenance-7");
     let answer = cluster.nodes[follower].send(request.body(paused)).await;
-    assert_eq!((answer.status, answer.header("x-request-id").as_deref()), (200, Some("maintenance-7")), "{}", answer.shown());
+    assert_eq!(
+        (answer.status, answer.header("x-request-id").as_deref()),
+        (200, Some("maintenance-7")),
+        "{}",
+        answer.shown()
+    );
     let log = cluster.nodes[leader].log_tail(1000);
     let line = log.lines().find(|line| line.contains("maintenance-7")).unwrap_or_else(|| panic!("{log}"));
     assert!(line.contains("cluster call") && line.contains("admin"), "{line}");
