@@ -3,7 +3,7 @@
 //! A terminal closes, a pipe's reader dies or stops reading, the disk of a log file is full: none of that is a reason to
 //! end, or to wait. So log lines and complaints ([`complain`], [`Lines`]) go through a bounded queue to a thread of their
 //! own that alone writes to standard error; what finds the queue full is dropped and counted, what cannot be written is
-//! dropped. Results ([`print`]) are written where they are made, as those of any tool, and wait for whoever reads them.
+//! dropped. Results ([`print()`]) are written where they are made, as those of any tool, and wait for whoever reads them.
 //! Nothing here panics, and nothing else in this crate writes to either.
 
 use std::io::{self, Write};
@@ -146,7 +146,7 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
-/// [`print`] with a format and without its error: for what says how something went that is done already.
+/// [`print()`] with a format and without its error: for what says how something went that is done already.
 #[macro_export]
 macro_rules! say {
     ($($text:tt)*) => { drop($crate::output::print(format_args!($($text)*))) };

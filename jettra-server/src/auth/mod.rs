@@ -249,7 +249,7 @@ impl Auth {
 
     fn by_token(self: &Arc<Self>, text: &str) -> Result<Principal> {
         let state = self.state().ok_or_else(|| Error::unavailable("this node is starting: try again in a moment"))?;
-        let now = crate::clock::now_ms();
+        let now = self.cluster.time_ms();
         let valid = token::check(&state, text, now)?;
         let user = state.user(&valid.user);
         let role = user.filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
@@ -284,7 +284,7 @@ impl Auth {
         let state = self.cluster.state()?;
         let user = state.user(&principal.name);
         let rev = user.map_or(0, |u| u.rev);
-        let now = crate::clock::now_ms();
+        let now = self.cluster.time_ms();
         Ok(LoginAnswer {
             token: format!("Bearer {}", token::issue(&state, &principal.name, rev, now)?),
             role: principal.role.as_str().to_owned(),
@@ -304,6 +304,28 @@ impl Auth {
         };
         let until_ms = crate::clock::now_ms() + token::LONGEST_MS;
         let op = Op::TokenEnd { id, user: caller.name.clone(), until_ms };
+        let done = self.cluster.write(call, &Command::new(op)).await?;
+        done.outcome.into_result()?;
+        self.cluster.consensus()?.wait_applied(done.index, call.left()).await;
+        Ok(())
+    }
+
+    /// The same for all tokens of the caller: the user is stored anew, as it is, which ends what was given before.
+    ///
+    /// # Errors
+    /// `conflict` in protected mode and below the feature level that knows this, and what the write says.
+    pub async fn logout_everywhere(&self, caller: &Principal, call: &Call) -> Result<()> {
+        let state = self.cluster.state()?;
+        let Some(user) = state.user(&caller.name) else {
+            return Err(Error::conflict("until a password is set there are no tokens that could be ended"));
+        };
+        // Only the right in the entry keeps a password that is changed at the same time from being taken back.
+        if state.feature_level() < crate::feature::RIGHTS {
+            return Err(Error::conflict("the cluster is at a feature level that does not know this: upgrade it first"));
+        }
+        let crate::state::User { role, password_hash, databases, .. } = user;
+        let user = NewUser { name: caller.name.clone(), role, password_hash, databases };
+        let op = Op::SetUser { user, only_if_no_admin: false };
         let done = self.cluster.write(call, &Command::new(op)).await?;
         done.outcome.into_result()?;
         self.cluster.consensus()?.wait_applied(done.index, call.left()).await;

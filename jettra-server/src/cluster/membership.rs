@@ -365,6 +365,16 @@ impl Cluster {
 
     /// Hands leadership to the voter best able to take it. True when this node does not lead then.
     pub(super) async fn hand_over(&self, consensus: &Arc<Consensus>, limit: Duration) -> bool {
+        self.hand_over_among(consensus, limit, |_| true).await
+    }
+
+    /// The same to one of those that `may` lead.
+    pub(super) async fn hand_over_among(
+        &self,
+        consensus: &Arc<Consensus>,
+        limit: Duration,
+        may: impl Fn(u64) -> bool,
+    ) -> bool {
         let deadline = Instant::now() + limit;
         loop {
             let picture = consensus.picture();
@@ -375,7 +385,7 @@ impl Cluster {
             let best = facts
                 .members
                 .iter()
-                .filter(|m| !m.leads && why_not_lead(m).is_none())
+                .filter(|m| !m.leads && why_not_lead(m).is_none() && may(m.raft_id))
                 .min_by_key(|m| (m.lag, m.raft_id));
             let left = deadline.saturating_duration_since(Instant::now());
             match best {

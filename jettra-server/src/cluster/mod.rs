@@ -15,6 +15,7 @@
 //! - `promotion`: how a learner becomes a voter, and broken-off changes are finished
 //! - `roles`: what the leader writes into `_clusternodes`
 //! - `samples`: a quarter of an hour of figures
+//! - `time`: cluster time, which most voters' clocks bear out
 //! - `upgrade`: how the feature level is raised
 //! - `journal`: elections and alarms, for the journal
 //! - `digests`, `scrub`: whether members hold the same, and whether the disk holds what was written
@@ -43,6 +44,7 @@ mod room;
 mod route;
 mod samples;
 mod scrub;
+mod time;
 mod upgrade;
 mod view;
 
@@ -166,6 +168,7 @@ pub struct Cluster {
     pub wrong_passwords: Arc<Recent>,
     /// What the cluster did in the last quarter of an hour.
     pub samples: Samples,
+    time: time::Time,
 }
 
 impl Cluster {
@@ -214,6 +217,7 @@ impl Cluster {
             findings: Mutex::default(),
             wrong_passwords: Arc::default(),
             samples: Samples::default(),
+            time: time::Time::default(),
         }))
     }
 
@@ -446,6 +450,7 @@ impl Cluster {
             raft_id: identity.membership.as_ref().map(|m| m.raft_id),
             distributed: self.options.distributed,
             feature_level: crate::feature::supported(),
+            clock_ms: crate::clock::now_ms(),
         }
     }
 

@@ -118,7 +118,7 @@ impl Cluster {
         let brings_in = command.op.brings_in();
         let here = move |consensus: Arc<Consensus>, limit| {
             let stamped = if own { Ok(()) } else { node.has_room(brings_in) };
-            let stamped = stamped.and_then(|()| stamp(&unstamped, crate::clock::now_ms()));
+            let stamped = stamped.and_then(|()| stamp(&unstamped, node.time_ms()));
             async move { consensus.propose(stamped?, limit).await }
         };
         let text = std::str::from_utf8(&raw).map_err(|e| Error::internal(e.to_string()))?;
@@ -253,7 +253,7 @@ impl Cluster {
                     self.check_right(forward.by.as_ref())?;
                     self.has_room(command.op.brings_in())?;
                 }
-                let stamped = stamp(raw.get().as_bytes(), crate::clock::now_ms())?;
+                let stamped = stamp(raw.get().as_bytes(), self.time_ms())?;
                 consensus.propose(stamped, limit).await?.map(Forwarded::Committed)
             }
             Work::Cluster(request) => {

@@ -112,15 +112,19 @@ pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
         let picture = consensus.picture();
         // One that no majority follows leads nobody, and the plots show a gap.
         if picture.believed == Some(picture.id) {
+            cluster.hand_over_for_its_clock(&consensus, &picture).await;
             let ms = |d: Duration| (d.as_secs_f64() * 1e5).round() / 100.0;
             let sample = Sample {
-                time: crate::clock::now_ms().max(cluster.samples.newest() + 1),
+                time: cluster.time_ms().max(cluster.samples.newest() + 1),
                 writes_per_second: if passed > 0.1 { (taken.count as f64 / passed * 10.0).round() / 10.0 } else { 0.0 },
                 commit_ms: taken.p50_p99.map(|(p50, p99)| CommitMs { p50: ms(p50), p99: ms(p99) }),
                 lag: lags(&consensus, &picture),
             };
             cluster.samples.keep(vec![sample]);
-        } else if let Some(fresh) = ask(&cluster, &consensus, &picture).await {
+            continue;
+        }
+        cluster.look_at_clocks(&picture);
+        if let Some(fresh) = ask(&cluster, &consensus, &picture).await {
             cluster.samples.keep(fresh);
         }
     }
@@ -131,7 +135,25 @@ fn lags(consensus: &Consensus, picture: &Picture) -> BTreeMap<String, u64> {
     others.filter_map(|doc| Some((doc.id, lag(picture, doc.raft_id)?))).collect()
 }
 
-/// The leader's samples that this node lacks.
+/// What the leader tells who asks for its samples.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Told<S> {
+    samples: Vec<S>,
+    /// The leader's clock, in milliseconds since 1970.
+    clock: u64,
+    /// What the other members' clocks say, by Raft id.
+    clocks: BTreeMap<u64, u64>,
+}
+
+impl Cluster {
+    /// Notes the clock of the member that asks for samples after `after`, and gives it those and all clocks.
+    pub fn tell_samples(&self, from: u64, after: u64, clock: u64) -> Told<Arc<Sample>> {
+        self.peers.clocks.note(from, clock, Instant::now());
+        Told { samples: self.samples.after(after), clock: crate::clock::now_ms(), clocks: self.peers.clocks.now() }
+    }
+}
+
+/// The leader's samples that this node lacks; what it tells of the clocks is noted.
 async fn ask(cluster: &Cluster, consensus: &Consensus, picture: &Picture) -> Option<Vec<Sample>> {
     let (id, member) =
         picture.believed.filter(|id| *id != picture.id).and_then(|id| Some((id, picture.member(id)?)))?;
@@ -140,10 +162,18 @@ async fn ask(cluster: &Cluster, consensus: &Consensus, picture: &Picture) -> Opt
         cluster: consensus.cluster().to_owned(),
         from: consensus.id(),
         to: id,
-        body: json!({"after": cluster.samples.newest()}),
+        body: json!({"after": cluster.samples.newest(), "clock": crate::clock::now_ms()}),
     };
-    match peer.call_json("/raft/rpc/samples", &call, ASK).await {
-        Ok(fresh) => Some(fresh),
+    let asked = Instant::now();
+    match peer.call_json::<Told<Sample>>("/raft/rpc/samples", &call, ASK).await {
+        Ok(told) => {
+            // It read the clocks about half way.
+            let then = asked + asked.elapsed() / 2;
+            cluster.peers.clocks.note(id, told.clock, then);
+            let others = told.clocks.into_iter().filter(|(other, _)| *other != id && *other != consensus.id());
+            others.for_each(|(other, clock)| cluster.peers.clocks.note(other, clock, then));
+            Some(told.samples)
+        }
         Err(e) => {
             tracing::debug!(error = %e, "the leader told no samples");
             None

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::client::Peer;
+use super::clocks::Clocks;
 use super::hearing::Hearing;
 use super::secret::Secrets;
 
@@ -39,6 +40,8 @@ pub struct Peers {
     addresses: RwLock<HashMap<u64, Address>>,
     /// When each was last heard.
     pub hearing: Hearing,
+    /// What the clock of each says.
+    pub clocks: Clocks,
 }
 
 /// Where a member is.
@@ -76,6 +79,7 @@ impl Peers {
             table: Mutex::default(),
             addresses: RwLock::default(),
             hearing: Hearing::default(),
+            clocks: Clocks::default(),
         })
     }
 

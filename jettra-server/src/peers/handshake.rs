@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
@@ -100,8 +100,13 @@ impl Peer {
     }
 
     async fn open(&self) -> Result<Arc<Session>, PeerError> {
+        let began = Instant::now();
         let shaken = tokio::time::timeout(HANDSHAKE, self.handshake()).await;
         let shaken = shaken.unwrap_or_else(|_| Err(self.no_answer("nothing within 2 s".into())));
+        if let Ok((Some(_), node)) = &shaken {
+            // It read its clock in the second half.
+            self.peers.clocks.note(self.target.raft_id, node.clock_ms, began + began.elapsed() * 3 / 4);
+        }
         self.note_other(&shaken);
         let mut state = self.slot.state.lock();
         state.opening = None;

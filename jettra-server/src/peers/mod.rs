@@ -18,10 +18,12 @@
 //! - `own_process`: the way to a node that has no secret yet, over which it is given one
 //! - [`Sessions`]: the called side; [`Pace`]: how fast strangers may try
 //! - [`Handshake`], [`Key`]: the proofs, and what seals the calls
+//! - [`Clocks`]: what the members' clocks say
 //! - [`Hearing`]: when each member was last heard, in either direction
 //! - `socket_owner`: whose process is at the other end
 
 mod client;
+mod clocks;
 mod directory;
 mod failure;
 mod handshake;
@@ -35,6 +37,7 @@ mod sessions;
 mod socket_owner;
 
 pub use client::Peer;
+pub use clocks::Clocks;
 pub use directory::{Peers, Target};
 pub use failure::PeerError;
 pub use hearing::{Hearing, Other};
@@ -95,6 +98,9 @@ pub struct NodeInfo {
     /// The highest feature level that it supports.
     #[serde(default = "first_level")]
     pub feature_level: u64,
+    /// Its clock, in milliseconds since 1970; 0 where it does not tell.
+    #[serde(default)]
+    pub clock_ms: u64,
 }
 
 fn first_level() -> u64 {

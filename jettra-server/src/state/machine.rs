@@ -115,6 +115,11 @@ impl State {
         Applied { index: meta.index, rev, position: meta.position, membership: meta.membership, time_ms: meta.time_ms }
     }
 
+    /// Cluster time, in milliseconds since 1970: the latest that a command has brought.
+    pub fn time_ms(&self) -> u64 {
+        self.view().meta.time_ms
+    }
+
     /// Applies entries in order, as one atomic batch, and returns the outcome of each.
     ///
     /// All entries are held in memory until the end: the caller bounds a call to about 1 MiB. After an error nothing of

@@ -16,6 +16,9 @@ use crate::error::Result;
 struct After {
     #[serde(default)]
     after: u64,
+    /// The caller's clock.
+    #[serde(default)]
+    clock: u64,
 }
 
 /// `machine`: figures of the machine.
@@ -51,5 +54,8 @@ pub(super) async fn doctor(app: &Arc<App>, caller: Caller, body: Bytes) -> Resul
 /// `samples`: what the cluster did of late.
 pub(super) async fn samples(app: &Arc<App>, caller: Caller, body: Bytes) -> Result<Vec<u8>> {
     let (_, call) = between_members::<After>(app, caller.member()?, &body)?;
-    json_bytes(&app.cluster.samples.after(call.body.after))
+    if call.body.clock == 0 {
+        return json_bytes(&app.cluster.samples.after(call.body.after));
+    }
+    json_bytes(&app.cluster.tell_samples(call.from, call.body.after, call.body.clock))
 }

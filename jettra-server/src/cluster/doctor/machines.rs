@@ -3,6 +3,7 @@
 use super::diagnose::{Patient, Sight, gib, said, shell};
 use super::memory::Found;
 use crate::cluster::report::Report;
+use crate::cluster::time;
 
 /// Clocks may differ by so many milliseconds.
 const CLOCKS_MS: i64 = 500;
@@ -92,8 +93,32 @@ pub(super) fn fsyncs(sight: &Sight, found: &mut Vec<Found>) {
 
 pub(super) fn clocks(sight: &Sight, found: &mut Vec<Found>) {
     let told: Vec<&Patient> = sight.members.iter().filter(|m| m.report.is_some()).collect();
-    let fastest = told.iter().max_by_key(|m| m.clock_ahead_ms);
-    let slowest = told.iter().min_by_key(|m| m.clock_ahead_ms);
+    if told.is_empty() {
+        return;
+    }
+    let mut clocks: Vec<i64> = told.iter().map(|m| m.clock_ahead_ms).collect();
+    clocks.sort_unstable();
+    let most = clocks[(clocks.len() - 1) / 2];
+    // Of two nobody knows which is right.
+    let wrong = |m: &&&Patient| told.len() > 2 && m.clock_ahead_ms.abs_diff(most) > time::BOUND;
+    for member in told.iter().filter(wrong) {
+        let by = member.clock_ahead_ms.abs_diff(most) / 1000;
+        let way = if member.clock_ahead_ms > most { "ahead of" } else { "behind" };
+        found.push(Found {
+            key: format!("clock {}", member.id),
+            since: None,
+            what: format!("the clock of {} is wrong: it is {by} s {way} those of most members", member.id),
+            works: "everything: cluster time goes by what most clocks say".to_owned(),
+            at_risk: format!(
+                "{} hands over when it leads; if more clocks go wrong, tokens and records of requests end early",
+                member.id
+            ),
+            next: format!("set the clock of {} by NTP on its machine: timedatectl set-ntp true", member.id),
+        });
+    }
+    let right = || told.iter().filter(|m| !wrong(m));
+    let fastest = right().max_by_key(|m| m.clock_ahead_ms);
+    let slowest = right().min_by_key(|m| m.clock_ahead_ms);
     let (Some(fastest), Some(slowest)) = (fastest, slowest) else { return };
     let apart = fastest.clock_ahead_ms - slowest.clock_ahead_ms;
     if apart <= CLOCKS_MS {

@@ -4,6 +4,7 @@ use jettra_client::wire::{ClusterEvent, EventKind};
 use serde_json::json;
 
 use super::*;
+use crate::cluster::claim::Claim;
 
 const NOW: u64 = 1_700_000_000_000;
 const MIB: u64 = 1 << 20;
@@ -56,6 +57,10 @@ fn healthy(voters: u64) -> Sight {
         claim: None,
         data_dir: "/var/lib/jettra".to_owned(),
     }
+}
+
+fn claim() -> Claim {
+    Claim { cluster: "c-1".to_owned(), raft_id: 1, url: "http://localhost:8080".to_owned() }
 }
 
 fn silence(member: &mut Patient) {
@@ -183,6 +188,31 @@ fn each_thing_that_is_wrong_is_found_and_told_with_the_next_step() {
                 s.members[2].clock_ahead_ms = -300;
             },
             &[("that of node2 is 700 ms ahead of that of node3", "timedatectl set-ntp true")],
+        ),
+        (
+            "a wrong clock",
+            |s| s.members[1].clock_ahead_ms = -172_800_000,
+            &[("the clock of node2 is wrong: it is 172800 s behind those of most members", "set the clock of node2")],
+        ),
+        (
+            "a second cluster begun",
+            |s| s.claim = Some(claim()),
+            &[(
+                "node1 has begun a cluster of its own, and another one (c-1)",
+                "mv /var/lib/jettra /var/lib/jettra.second",
+            )],
+        ),
+        (
+            "a member's data lost",
+            |s| {
+                *s = healthy(5);
+                silence(&mut s.members[4]);
+                s.members[4].other = Some(crate::peers::Other::Empty);
+            },
+            &[(
+                "a node answers there that has no data",
+                "curl -X POST http://n1:8080/api/cluster/deregister -d '{\"url\":\"http://n5:8080\"}'",
+            )],
         ),
         (
             "mixed versions",
