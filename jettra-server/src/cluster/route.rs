@@ -315,7 +315,9 @@ impl Cluster {
                 Err(e) => return Err(e),
             };
             if !call.forward {
-                return Err(not_leader(&not));
+                // Raft remembers a leader that is dead: nobody is sent there.
+                let nobody = || Error::no_leader("no leader is known to this node now: try again, or ask another node");
+                return Err(if consensus.standing().1.is_some() { not_leader(&not) } else { nobody() });
             }
             match not.leader {
                 Some((id, member)) if id != consensus.id() => {
