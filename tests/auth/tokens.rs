@@ -97,6 +97,16 @@ async fn a_token_ends_on_every_node_by_logging_out() {
     }
     logout(&ended).await.error("unauthorized");
     logout(&basic("admin", PASSWORD)).await.error("bad_request");
+    // Not even a stream goes on with it.
+    let third = token_of(&cluster.nodes[2], PASSWORD).await;
+    let watch = follower.anonymous("GET", "/api/watch?db=shop").header("Authorization", &third).send().await.unwrap();
+    let stream = follower.anonymous("GET", "/api/cluster/stream").header("Authorization", &third);
+    let stream = stream.send().await.unwrap();
+    assert_eq!((watch.status().as_u16(), stream.status().as_u16()), (200, 200));
+    logout(&third).await.ok();
+    for open in [watch, stream] {
+        tokio::time::timeout(20 * SECOND, open.bytes()).await.expect("it ends").expect("in order");
+    }
     // That it has ended outlives the nodes' processes.
     for node in &mut cluster.nodes {
         node.kill();
@@ -109,4 +119,14 @@ async fn a_token_ends_on_every_node_by_logging_out() {
         ask(node, "GET", "/api/dbs", Some(&ended)).await.error("unauthorized");
         ask(node, "GET", "/api/dbs", Some(&other)).await.ok();
     }
+
+    // All at once, whoever has them; the password stays.
+    let follower = &cluster.nodes[cluster.followers().await[0]];
+    let (fourth, fifth) = (token_of(follower, PASSWORD).await, token_of(&cluster.nodes[0], PASSWORD).await);
+    let everywhere = follower.anonymous("POST", "/api/logout").header("Authorization", &fourth);
+    follower.send(everywhere.body(r#"{"everywhere":true}"#)).await.ok();
+    for token in [&fourth, &fifth] {
+        ask(follower, "GET", "/api/dbs", Some(token)).await.error("unauthorized");
+    }
+    ask(follower, "GET", "/api/dbs", Some(&basic("admin", PASSWORD))).await.ok();
 }

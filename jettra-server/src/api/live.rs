@@ -20,6 +20,7 @@ use super::{Access, App, Route, route};
 use crate::auth::Role;
 use crate::cluster::{Cluster, EventQuery, Stop};
 use crate::error::{Error, Result};
+use crate::state::By;
 use crate::storage::Order;
 
 /// Where the stream is.
@@ -187,7 +188,7 @@ async fn stream(app: &Arc<App>, request: Request) -> Result<Answer> {
         room.map_err(|_| Error::busy("too many pages watch this node already: close some, or open another node's"))?;
     let (out, body) = Writer::new(IDLE, 1, ());
     let reader = Reader {
-        user: request.principal.name,
+        by: request.principal.by(),
         app: app.clone(),
         cluster: app.live.cluster.subscribe(),
         samples: app.cluster.samples.subscribe(),
@@ -203,7 +204,8 @@ async fn stream(app: &Arc<App>, request: Request) -> Result<Answer> {
 /// One client's stream, at work.
 struct Reader {
     app: Arc<App>,
-    user: String,
+    /// By which right it reads.
+    by: Option<By>,
     cluster: watch::Receiver<Bytes>,
     samples: watch::Receiver<u64>,
     doctor: watch::Receiver<Bytes>,
@@ -228,7 +230,6 @@ impl Reader {
 
     /// Tells as long as the user may read.
     async fn tell_everything(&mut self, out: &Writer) -> std::result::Result<(), Lost> {
-        let rights = self.rights();
         let samples = self.app.cluster.samples.after(0);
         let mut sampled = samples.last().map_or(0, |sample| sample.time);
         out.put(event("samples", &samples)).await?;
@@ -265,15 +266,17 @@ impl Reader {
                         out.put(events(&fresh)).await?;
                     }
                 }
-                _ = check.tick() => if self.rights() != rights { return Ok(()) },
+                _ = check.tick() => if !self.may_stay() { return Ok(()) },
                 else => return Ok(()),
             }
         }
     }
 
-    /// The revision of the user's last change: a new password, another role or a first administrator end the stream.
-    fn rights(&self) -> Option<u64> {
-        self.app.cluster.running()?.state().user(&self.user).map(|user| user.rev)
+    /// Whether user, password and token are still those that were checked at the start: a new password, another role, the
+    /// end of the token or a first administrator end the stream.
+    fn may_stay(&self) -> bool {
+        let (Some(by), Some(consensus)) = (&self.by, self.app.cluster.running()) else { return true };
+        matches!(consensus.state().may(by), Ok(Ok(())))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::Result;
 
 pub(super) const ROUTES: &[Route] = &[
     route!(POST "/api/login", Access::Public, Plain, [], "gives a token for a name and a password", login),
-    route!(POST "/api/logout", Access::Role(Role::Reader), Plain, [], "ends the token that it is sent with, on every node", logout),
+    route!(POST "/api/logout", Access::Role(Role::Reader), Plain, [], "ends the token that it is sent with, on every node; with {\"everywhere\":true} all tokens of the user", logout),
     route!(POST "/api/change-password", Access::Role(Role::Reader), Plain, [], "sets a password", change_password),
 ];
 
@@ -28,8 +28,19 @@ pub(super) async fn login(app: &Arc<App>, request: Request) -> Result<Answer> {
     Answer::json(&app.auth.login(&body.username, &body.password, &request.origin).await?)
 }
 
+#[derive(Default, Deserialize)]
+struct Logout {
+    #[serde(default)]
+    everywhere: bool,
+}
+
 async fn logout(app: &Arc<App>, request: Request) -> Result<Answer> {
-    app.auth.logout(&request.principal, &request.call).await?;
+    let body: Logout = if request.body.is_empty() { Logout::default() } else { request.json()? };
+    if body.everywhere {
+        app.auth.logout_everywhere(&request.principal, &request.call).await?;
+    } else {
+        app.auth.logout(&request.principal, &request.call).await?;
+    }
     Answer::json(&json!({"status": "Logged out"}))
 }
 

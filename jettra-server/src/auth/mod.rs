@@ -310,6 +310,28 @@ impl Auth {
         Ok(())
     }
 
+    /// The same for all tokens of the caller: the user is stored anew, as it is, which ends what was given before.
+    ///
+    /// # Errors
+    /// `conflict` in protected mode and below the feature level that knows this, and what the write says.
+    pub async fn logout_everywhere(&self, caller: &Principal, call: &Call) -> Result<()> {
+        let state = self.cluster.state()?;
+        let Some(user) = state.user(&caller.name) else {
+            return Err(Error::conflict("until a password is set there are no tokens that could be ended"));
+        };
+        // Only the right in the entry keeps a password that is changed at the same time from being taken back.
+        if state.feature_level() < crate::feature::RIGHTS {
+            return Err(Error::conflict("the cluster is at a feature level that does not know this: upgrade it first"));
+        }
+        let crate::state::User { role, password_hash, databases, .. } = user;
+        let user = NewUser { name: caller.name.clone(), role, password_hash, databases };
+        let op = Op::SetUser { user, only_if_no_admin: false };
+        let done = self.cluster.write(call, &Command::new(op)).await?;
+        done.outcome.into_result()?;
+        self.cluster.consensus()?.wait_applied(done.index, call.left()).await;
+        Ok(())
+    }
+
     /// Sets a user's password; `old` is checked unless an administrator asks for someone else: whoever has found a
     /// token must not get the account for it.
     ///

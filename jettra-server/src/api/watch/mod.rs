@@ -34,7 +34,7 @@ use crate::cluster::{Cluster, Stop};
 use crate::error::{Error, Result};
 use crate::seldom::Seldom;
 use crate::state::names::shown;
-use crate::state::{Change, Changed, ChangesLimit, CollectionName, State};
+use crate::state::{By, Change, Changed, ChangesLimit, CollectionName, State};
 
 /// Where changes are watched.
 pub(super) const PATH: &str = "/api/watch";
@@ -78,7 +78,7 @@ async fn watch(app: &Arc<App>, request: Request) -> Result<Answer> {
     let col = request.query.get("col").map(CollectionName::parse).transpose()?;
     let wanted = position(&request)?;
     readable(&request.principal, &db)?;
-    let guest = Guest::new(&app.cluster.state()?, &request.principal.name);
+    let guest = Guest(request.principal.by());
     let room = app.watches.room.clone().try_acquire_owned();
     let room =
         room.map_err(|_| Error::busy("too many watch this node already: ask another one, or raise MaxConnections"))?;
@@ -133,21 +133,17 @@ fn position(request: &Request) -> Result<Option<(&'static str, Position)>> {
     .transpose()
 }
 
-/// Who watches, as the state knew them when they began.
-struct Guest {
-    name: String,
-    /// The revision of the user's last change; none in protected mode.
-    rev: Option<u64>,
-}
+/// By which right somebody watches.
+struct Guest(Option<By>);
 
 impl Guest {
-    fn new(state: &State, name: &str) -> Self {
-        Guest { name: name.to_owned(), rev: state.user(name).map(|user| user.rev) }
+    fn name(&self) -> &str {
+        self.0.as_ref().map_or("", |by| &by.user)
     }
 
-    /// Whether user, password and role are still those that were checked at the start.
+    /// Whether user, password, role and token are still those that were checked at the start.
     fn may_stay(&self, state: &State) -> bool {
-        state.user(&self.name).map(|user| user.rev) == self.rev
+        self.0.as_ref().is_none_or(|by| matches!(state.may(by), Ok(Ok(()))))
     }
 }
 
@@ -210,7 +206,7 @@ impl Watcher {
         };
         match end {
             End::Lagging => {
-                let (user, position) = (self.guest.name.clone(), self.position.to_string());
+                let (user, position) = (self.guest.name().to_owned(), self.position.to_string());
                 // It may come back at once, and do so again.
                 CUT_OFF.tell(move |times| {
                     tracing::info!(times, user, position, "a watcher takes nothing, or too little: cut off");
