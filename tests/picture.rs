@@ -108,6 +108,10 @@ async fn shows_no_leader(node: &Node, dead: &[&Node]) {
         assert!(node.get("/api/cluster").await.body.contains(&text));
     }
 
+    // Nobody is sent to a dead leader.
+    let refused = node.post("/api/doc?db=shop&col=users&forward=false&timeout=1", "{}").await;
+    assert!(["no_leader", "timeout"].contains(&refused.error_code().as_str()), "{}", refused.shown());
+
     // Probe, doctor and metrics.
     let ready = node.get("/readyz").await;
     let error = ready.error("unavailable");

@@ -281,16 +281,16 @@ async fn the_page_shows_the_apis_figures_and_turns_with_the_cluster() {
     browser.shows("#verdict", "Healthy: 3 of 3 voters, can lose 1").await;
 
     // What came as text is shown as text.
-    browser.shows(".card[data-node=node4]", trap).await;
+    browser.shows(".cluster-card[data-node=node4]", trap).await;
     browser.click("#peers tr[data-node=node4] button[aria-label='Pause node4']").await;
-    browser.shows("dialog .plan", "Allowed").await;
+    browser.shows("dialog .cluster-plan", "Allowed").await;
     browser.press("dialog", "Cancel").await;
     browser.press("main", "Add a node").await;
     browser.fill("#add-url", trap).await;
     browser.fill("#add-description", trap).await;
     browser.press("dialog", "Check").await;
-    browser.shows("dialog .plan .callout", "url").await;
-    browser.shows("dialog .commands", "onerror").await;
+    browser.shows("dialog .cluster-plan .callout", "url").await;
+    browser.shows("dialog .cluster-commands", "onerror").await;
     browser.press("dialog", "Cancel").await;
     assert_eq!(browser.run("return window.ran ?? null").await, Value::Null);
     assert_eq!(browser.run("return document.querySelectorAll('img:not(.brand img), main script').length").await, 0);
@@ -326,7 +326,7 @@ async fn the_page_shows_the_apis_figures_and_turns_with_the_cluster() {
         turned.push(killed.elapsed());
         assert_eq!(cluster.nodes[cluster.leader_other_than(old).await].id, new);
         browser.shows("#verdict", &format!("{name} is silent: 2 of 3 voters, can lose none")).await;
-        browser.shows(&format!(".card[data-node={name}]"), "silent").await;
+        browser.shows(&format!(".cluster-card[data-node={name}]"), "silent").await;
         if turned.last().is_some_and(|took| *took < 2 * SECOND) {
             break;
         }
@@ -350,12 +350,12 @@ async fn without_a_majority_nobody_is_shown_to_lead() {
     let dead: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
     dead.iter().for_each(|place| cluster.nodes[*place].kill());
     browser.shows("#verdict", "No leader: 1 of 3 voters, 2 are needed").await;
-    browser.shows(".map-nobody", "no leader").await;
+    browser.shows(".cluster-map-nobody", "no leader").await;
     assert!(!browser.text("#self-leader").await.unwrap().starts_with("node"));
     assert_ne!(browser.text("#self-state").await.unwrap(), "LEADER");
     for place in &dead {
         let id = &cluster.nodes[*place].id;
-        browser.shows(&format!(".card[data-node={id}]"), "silent").await;
+        browser.shows(&format!(".cluster-card[data-node={id}]"), "silent").await;
         browser.shows(&format!("#peers tr[data-node={id}]"), "INACTIVE").await;
     }
     assert!(!browser.text(&format!("#peers tr[data-node={name}]")).await.unwrap().contains("LEADER"));
@@ -393,22 +393,22 @@ async fn a_read_replica_is_added_promoted_and_demoted_through_the_page() {
     browser.press("main", "Add a node").await;
     browser.fill("#add-url", &cluster.nodes[3].url()).await;
     browser.click("#add-replica").await;
-    browser.shows("dialog .commands", "--replica").await;
+    browser.shows("dialog .cluster-commands", "--replica").await;
     browser.press("dialog", "Check").await;
-    browser.shows("dialog .plan", "Allowed").await;
+    browser.shows("dialog .cluster-plan", "Allowed").await;
     browser.press("dialog", "Add it").await;
-    browser.shows("dialog .outcome", "node4 is a read replica").await;
+    browser.shows("dialog .cluster-outcome", "node4 is a read replica").await;
     browser.press("dialog", "Close").await;
     browser.shows("#peers tr[data-node=node4]", "REPLICA").await;
-    browser.shows(".card[data-node=node4]", "replica").await;
+    browser.shows(".cluster-card[data-node=node4]", "replica").await;
     browser.shows("#verdict", "Healthy: 3 of 3 voters, can lose 1").await;
     for (action, done, votes) in
         [("Promote", "node4 votes", "4 of 4 voters"), ("Demote", "node4 is a read replica", "3 of 3 voters")]
     {
         browser.click(&format!("button[aria-label='{action} node4']")).await;
-        browser.shows("dialog .plan", "Allowed").await;
+        browser.shows("dialog .cluster-plan", "Allowed").await;
         browser.press("dialog", &format!("{action} node4")).await;
-        browser.shows("dialog .outcome", done).await;
+        browser.shows("dialog .cluster-outcome", done).await;
         browser.press("dialog", "Close").await;
         browser.shows("#verdict", votes).await;
     }
@@ -433,25 +433,25 @@ async fn nodes_are_added_stopped_and_removed_through_the_page() {
     browser.press("main", "Add a node").await;
     browser.fill("#add-url", "http://localhost:1").await;
     browser.press("dialog", "Check").await;
-    browser.shows("dialog .plan .bad", "http://localhost:1").await;
+    browser.shows("dialog .cluster-plan .bad", "http://localhost:1").await;
     browser.fill("#add-url", &cluster.nodes[3].url()).await;
     browser.fill("#add-description", "rack 4, \"left\"").await;
     browser.press("dialog", "Check").await;
-    browser.shows("dialog .plan", "Allowed").await;
+    browser.shows("dialog .cluster-plan", "Allowed").await;
     assert_eq!(voters(&cluster).await, 3);
-    browser.shows("dialog .commands", "jettra-shell").await;
+    browser.shows("dialog .cluster-commands", "jettra-shell").await;
     browser.press("dialog", "Add it").await;
-    browser.shows("dialog .outcome", "node4 votes: 4 voters").await;
+    browser.shows("dialog .cluster-outcome", "node4 votes: 4 voters").await;
     browser.press("dialog", "Close").await;
-    browser.shows(".card[data-node=node4]", "rack 4, \"left\"").await;
+    browser.shows(".cluster-card[data-node=node4]", "rack 4, \"left\"").await;
     browser.shows("#peers tr[data-node=node4]", "ACTIVE").await;
     assert_eq!(voters(&cluster).await, 4);
 
     // Removing.
     browser.click("button[aria-label='Remove node4']").await;
-    browser.shows("dialog .plan", "Allowed").await;
+    browser.shows("dialog .cluster-plan", "Allowed").await;
     browser.press("dialog", "Remove node4").await;
-    browser.shows("dialog .outcome", "node4 is a member no more").await;
+    browser.shows("dialog .cluster-outcome", "node4 is a member no more").await;
     browser.press("dialog", "Close").await;
     browser.is_gone("#peers tr[data-node=node4]").await;
     assert_eq!(voters(&cluster).await, 3);
@@ -460,12 +460,12 @@ async fn nodes_are_added_stopped_and_removed_through_the_page() {
     let paused = &cluster.nodes[cluster.followers().await[0]].id.clone();
     browser.click(&format!("button[aria-label='Pause {paused}']")).await;
     browser.press("dialog", &format!("Pause {paused}")).await;
-    browser.shows("dialog .outcome", "is paused").await;
+    browser.shows("dialog .cluster-outcome", "is paused").await;
     browser.press("dialog", "Close").await;
     browser.shows("#verdict", &format!("{paused} is paused")).await;
     browser.click(&format!("button[aria-label='Resume {paused}']")).await;
     browser.press("dialog", &format!("Resume {paused}")).await;
-    browser.shows("dialog .outcome", "may be elected").await;
+    browser.shows("dialog .cluster-outcome", "may be elected").await;
     browser.press("dialog", "Close").await;
 
     // Stopping one may be done; then no other, and the page says why and what to do.
@@ -478,12 +478,12 @@ async fn nodes_are_added_stopped_and_removed_through_the_page() {
     let (first_id, second_id) = (cluster.nodes[first].id.clone(), cluster.nodes[second].id.clone());
     browser.click(&format!("button[aria-label='Stop {first_id}']")).await;
     browser.press("dialog", &format!("Stop {first_id}")).await;
-    browser.shows("dialog .outcome", "was told to stop").await;
+    browser.shows("dialog .cluster-outcome", "was told to stop").await;
     browser.press("dialog", "Close").await;
     assert!(cluster.nodes[first].ended(10 * SECOND).await.success());
     browser.shows("#verdict", &format!("{first_id} is silent")).await;
     browser.click(&format!("button[aria-label='Stop {second_id}']")).await;
-    let refusal = browser.shows("dialog .plan .bad", "Refused").await;
+    let refusal = browser.shows("dialog .cluster-plan .bad", "Refused").await;
     assert!(refusal.contains("majority"), "{refusal}");
     let button = "return [...document.querySelectorAll('dialog .dialog-actions button')].at(-1).disabled";
     assert_eq!(browser.run(button).await, true);
@@ -535,17 +535,17 @@ async fn screenshots() {
     browser.fill("#add-url", &cluster.nodes[3].url()).await;
     browser.fill("#add-description", "rack 4").await;
     browser.press("dialog", "Check").await;
-    browser.shows("dialog .plan", "Allowed").await;
+    browser.shows("dialog .cluster-plan", "Allowed").await;
     pictures("add-node", false).await;
     browser.press("dialog", "Cancel").await;
 
     let silent = (0..3).find(|place| *place != follower).unwrap();
     cluster.nodes[silent].kill();
     browser.shows("#findings", "silent").await;
-    browser.shows(&format!(".card[data-node={}]", cluster.nodes[silent].id), "silent").await;
+    browser.shows(&format!(".cluster-card[data-node={}]", cluster.nodes[silent].id), "silent").await;
     pictures("silent", true).await;
     browser.click(&format!("button[aria-label='Stop {}']", cluster.nodes[follower].id)).await;
-    browser.shows("dialog .plan", "Refused").await;
+    browser.shows("dialog .cluster-plan", "Refused").await;
     pictures("stop-refused", false).await;
     browser.press("dialog", "Cancel").await;
 
@@ -567,4 +567,38 @@ async fn screenshots() {
     browser.shows("#verdict", "Standalone").await;
     pictures("standalone", true).await;
     println!("the pictures are in {}", dir.display());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meter_is_as_wide_as_it_says() {
+    let cluster = Cluster::start(1).await;
+    let Some(browser) = Browser::open(&cluster.nodes[0].url()).await else { return };
+    browser.shows(".cluster-card .cluster-meter-value", "%").await;
+    let measured = "return [...document.querySelectorAll('.cluster-meter')].map((meter) => {
+        const wide = (part) => meter.querySelector(part).getBoundingClientRect().width;
+        const colour = (part) => getComputedStyle(meter.querySelector(part)).fill;
+        const [track, bar] = ['.cluster-meter-track', '.cluster-meter-bar'];
+        const says = parseFloat(meter.querySelector('.cluster-meter-value').innerText);
+        return { says, is: 100 * wide(bar) / wide(track), track: wide(track), seen: colour(bar) !== colour(track) };
+    })";
+    eventually(20 * SECOND, "each meter says and shows the same", async || {
+        let meters = browser.run(measured).await;
+        let off = |meter: &Value| Some((meter["says"].as_f64()? - meter["is"].as_f64()?).abs());
+        let fits = |meter: &Value| off(meter).is_some_and(|off| off <= 1.0) && meter["seen"] == true;
+        let all = meters.as_array().unwrap();
+        let is_wide = |meter: &Value| meter["track"].as_f64().is_some_and(|wide| wide > 50.0);
+        if all.len() == 3 && all.iter().all(|meter| fits(meter) && is_wide(meter)) {
+            Ok(())
+        } else {
+            Err(meters.to_string())
+        }
+    })
+    .await;
+    let set = format!(
+        "document.querySelectorAll('.cluster-meter-bar').forEach((bar) => bar.setAttribute('width', 69)); {measured}"
+    );
+    for meter in browser.run(&set).await.as_array().unwrap() {
+        let is = meter["is"].as_f64().unwrap();
+        assert!((68.0..=70.0).contains(&is), "a meter of 69 % is {is} % wide");
+    }
 }

@@ -85,20 +85,20 @@ async fn documents_are_made_changed_and_brought_back() {
     browser.press("section", "New document").await;
     browser.fill("#editor", "{\"_id\": \"a/b é\",\n \"n\": 01}").await;
     browser.shows("#json-state", "Line 2, column 7").await;
-    assert_eq!(browser.run("return document.querySelector('.document .primary').disabled").await, true);
+    assert_eq!(browser.run("return document.querySelector('.data-document .primary').disabled").await, true);
     let text = format!("{{\"_id\": \"a/b é\", \"n\": {EXACT}, \"x\": {LONG}, \"name\": \"first\"}}");
     browser.fill("#editor", &text).await;
     browser.shows("#json-state", "This is JSON").await;
-    browser.press(".document", "Save").await;
+    browser.press(".data-document", "Save").await;
     browser.shows("#document", EXACT).await;
     assert_eq!(browser.run("return location.hash").await, "#/data/shop/orders/a%2Fb%20%C3%A9");
     let id = "a/b%20%C3%A9";
     assert_eq!(raw(other, id).await, text.replace("\": ", "\":").replace(", \"", ",\""));
 
     // Numbers outlive an edit of another field.
-    browser.press(".document", "Edit").await;
+    browser.press(".data-document", "Edit").await;
     retype(&browser, "first", "second").await;
-    browser.press(".document", "Save").await;
+    browser.press(".data-document", "Save").await;
     browser.shows("#document", "second").await;
     browser.shows("#document", LONG).await;
     assert!(raw(other, id).await.contains(&format!("\"n\":{EXACT},\"x\":{LONG},\"name\":\"second\"")));
@@ -108,30 +108,30 @@ async fn documents_are_made_changed_and_brought_back() {
     for (choice, before, typed, left) in
         [("Keep mine", "second", "mine", "mine"), ("Take theirs", "mine", "not kept", "theirs")]
     {
-        browser.press(".document", "Edit").await;
+        browser.press(".data-document", "Edit").await;
         retype(&browser, before, typed).await;
         other.patch(&url, json!({ "name": "theirs" })).await.ok();
-        browser.press(".document", "Save").await;
+        browser.press(".data-document", "Save").await;
         browser.shows("#conflict", "Someone else has saved it").await;
         browser.shows("#conflict section[aria-label^=Theirs] .less", "theirs").await;
         browser.shows("#conflict section[aria-label=Yours] .more", typed).await;
         assert!(raw(other, id).await.contains("theirs"), "saved over another's change");
         browser.press("#conflict", choice).await;
-        browser.shows("#document .json", left).await;
+        browser.shows("#document .data-json", left).await;
         assert!(raw(other, id).await.contains(left));
     }
-    browser.press(".document", "Edit").await;
+    browser.press(".data-document", "Edit").await;
     retype(&browser, "theirs", "edited").await;
     other.patch(&url, json!({ "name": "again theirs" })).await.ok();
-    browser.press(".document", "Save").await;
+    browser.press(".data-document", "Save").await;
     browser.press("#conflict", "Edit").await;
     retype(&browser, "edited", "both").await;
-    browser.press(".document", "Save").await;
-    browser.shows("#document .json", "both").await;
+    browser.press(".data-document", "Save").await;
+    browser.shows("#document .data-json", "both").await;
     assert!(raw(other, id).await.contains(&format!("{EXACT},\"x\":{LONG},\"name\":\"both\"")));
 
     // The difference between the newest two states, and between any two.
-    browser.press(".document", "History").await;
+    browser.press(".data-document", "History").await;
     browser.shows("#difference .less", "again theirs").await;
     browser.shows("#difference .more", "both").await;
     let versions = node.get(&url.replace("/doc?", "/versions?")).await.ok();
@@ -145,7 +145,7 @@ async fn documents_are_made_changed_and_brought_back() {
     assert!(raw(other, id).await.contains(&format!("{EXACT},\"x\":{LONG},\"name\":\"first\"")));
 
     // Deleted, and back.
-    browser.press(".document", "Delete").await;
+    browser.press(".data-document", "Delete").await;
     browser.shows("#document", "There is no such document").await;
     other.get(&url).await.error("not_found");
     browser.press("#data-bar", "Undo").await;
@@ -153,14 +153,14 @@ async fn documents_are_made_changed_and_brought_back() {
     assert!(raw(other, id).await.contains("first"));
 
     // What is typed and not saved is kept when another page is looked at.
-    browser.press(".document", "Edit").await;
+    browser.press(".data-document", "Edit").await;
     retype(&browser, "first", "draft").await;
     browser.client().find(Locator::Css("a[href='#/cluster']")).await.unwrap().click().await.unwrap();
     browser.shows("#verdict", "voters").await;
     browser.run("history.back()").await;
-    browser.press(".document", "Go on editing").await;
+    browser.press(".data-document", "Go on editing").await;
     assert!(browser.run("return document.querySelector('#editor').value").await.as_str().unwrap().contains("draft"));
-    browser.press(".document", "Cancel").await;
+    browser.press(".data-document", "Cancel").await;
     browser.shows("#document", "first").await;
 
     // A collection goes when its name was typed.
@@ -200,16 +200,16 @@ async fn pages_visit_each_document_once_and_follow_changes() {
             other.delete("/api/doc?db=shop&col=orders&id=order-003").await.ok();
         }
         if page < 4 {
-            browser.press(".pager", "Next").await;
+            browser.press(".data-pager", "Next").await;
         }
     }
     let all: Vec<String> = (0..250).map(|n| format!("order-{n:03}")).collect();
     assert_eq!(seen, all);
-    assert_eq!(browser.run("return [...document.querySelectorAll('.pager button')][2].disabled").await, true);
-    browser.press(".pager", "Previous").await;
+    assert_eq!(browser.run("return [...document.querySelectorAll('.data-pager button')][2].disabled").await, true);
+    browser.press(".data-pager", "Previous").await;
     browser.shows("#range", "151–200").await;
     assert_eq!(shown(&browser).await, all[150..200]);
-    browser.press(".pager", "First").await;
+    browser.press(".data-pager", "First").await;
     browser.shows("#range", "1–50 of 250").await;
     assert_eq!(shown(&browser).await[..4], ["order-000", "order-0001", "order-001", "order-002"]);
 
@@ -237,15 +237,15 @@ async fn pages_visit_each_document_once_and_follow_changes() {
 
     // The filter reads on until it has a page.
     browser.fill("#filter", "QUITO").await;
-    browser.press(".filter", "Find").await;
+    browser.press(".data-filter", "Find").await;
     browser.shows("#range", "1–50 that match").await;
     let first = shown(&browser).await;
     assert_eq!((first.len(), first[0].as_str(), first[49].as_str()), (50, "order-001", "order-101"));
-    browser.press(".pager", "Next").await;
+    browser.press(".data-pager", "Next").await;
     browser.shows("#range", "51–100 that match").await;
     assert!(shown(&browser).await.iter().all(|id| !first.contains(id)));
     browser.fill("#filter", "lima").await;
-    browser.press(".filter", "Find").await;
+    browser.press(".data-filter", "Find").await;
     browser.shows("#range", "1–1 that match").await;
     assert_eq!(shown(&browser).await, ["order-010"]);
     no_complaints(&browser).await;
@@ -278,21 +278,21 @@ async fn text_stays_text_and_large_documents_are_cut() {
     browser.click("[data-doc] a").await;
     browser.shows("#doc-title", &format!("{trap}\\u202e\\u200f")).await;
     for look in ["Tree", "JSON", "History"] {
-        browser.press(".document", look).await;
+        browser.press(".data-document", look).await;
         browser.shows("#document", "").await;
         fits().await;
     }
     browser.shows("#difference .more", "again").await;
-    browser.press(".document", "Edit").await;
+    browser.press(".data-document", "Edit").await;
     browser.shows("#json-state", "This is JSON").await;
     fits().await;
-    browser.press(".document", "Cancel").await;
-    browser.press(".document", "Delete").await;
+    browser.press(".data-document", "Cancel").await;
+    browser.press(".data-document", "Delete").await;
     browser.shows("#data-bar", "onerror").await;
     // Names that cannot be, in an address.
     visit(&browser, node, "/%3Cimg%20src=x%20onerror=%22window.ran=3%22%3E/%22%3E%3Cb%3E/%3Ci%3E").await;
     browser.shows("#document", "").await;
-    browser.shows(".trail", "<img src=x").await;
+    browser.shows(".data-trail", "<img src=x").await;
     fits().await;
     assert_eq!(browser.run("return window.ran ?? null").await, Value::Null);
     assert_eq!(browser.run("return document.querySelectorAll('main img, main script, main b').length").await, 0);
@@ -320,11 +320,11 @@ async fn text_stays_text_and_large_documents_are_cut() {
     visit(&browser, node, "/shop/large/large").await;
     browser.shows("#document", "Cut: the first 100").await;
     println!("12 MiB were shown in {:?}", began.elapsed());
-    browser.press(".document", "Tree").await;
+    browser.press(".data-document", "Tree").await;
     browser.click("#document summary").await;
     browser.shows("#document", "more").await;
-    browser.shows(".document", "Save as a file").await;
-    browser.press(".document", "Edit").await;
+    browser.shows(".data-document", "Save as a file").await;
+    browser.press(".data-document", "Edit").await;
     browser.shows("dialog", "slow").await;
     browser.press("dialog", "Cancel").await;
     no_complaints(&browser).await;
@@ -379,24 +379,24 @@ async fn screenshots() {
     browser.run("location.hash = '#/data/shop/orders/order-0010'").await;
     browser.shows("#document", "Main street").await;
     browser.pictures("data-document", false).await;
-    browser.press(".document", "Tree").await;
+    browser.press(".data-document", "Tree").await;
     browser.run("for (const e of document.querySelectorAll('#document summary')) e.click()").await;
     browser.pictures("data-tree", false).await;
-    browser.press(".document", "History").await;
+    browser.press(".data-document", "History").await;
     browser.shows("#difference", "ring").await;
     browser.pictures("data-history", true).await;
-    browser.press(".document", "Edit").await;
+    browser.press(".data-document", "Edit").await;
     retype(&browser, "\"Main", "Main").await;
     browser.shows("#json-state", "Line").await;
     browser.pictures("data-editor", false).await;
     retype(&browser, "Main", "\"Main").await;
     retype(&browser, "70,", "72,").await;
     node.patch(url, json!({ "total": 71, "discount": [5, 10] })).await.ok();
-    browser.press(".document", "Save").await;
+    browser.press(".data-document", "Save").await;
     browser.shows("#conflict", "Someone else").await;
     browser.pictures("data-conflict", true).await;
     browser.press("#conflict", "Take theirs").await;
-    browser.press(".document", "Delete").await;
+    browser.press(".data-document", "Delete").await;
     browser.shows("#data-bar", "deleted").await;
     browser.pictures("data-deleted", true).await;
     browser.run("location.hash = '#/data/archive'").await;

@@ -19,7 +19,7 @@ export function openDialog({ title, content, wide = false }) {
   const id = `dialog-title-${++count}`;
   const body = h("div", { class: "dialog-body" }, content);
   const actions = h("div", { class: "dialog-actions" });
-  const element = h("dialog", { class: wide ? "wide" : "", "aria-labelledby": id },
+  const element = h("dialog", { class: wide ? "dialog-wide" : "", "aria-labelledby": id },
     h("div", { class: "dialog-head" }, h("h2", { id }, title)), body, actions);
   let give;
   const closed = new Promise((resolve) => { give = resolve; });

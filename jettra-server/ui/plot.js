@@ -25,8 +25,8 @@ const BOTTOM = 20;
 export class Plot {
   #lanes;
   #svg = svg("svg", { class: "plot", role: "img" });
-  #legend = h("ul", { class: "legend" });
-  #reading = h("p", { class: "reading muted small-text" });
+  #legend = h("ul", { class: "plot-legend" });
+  #reading = h("p", { class: "plot-reading muted small-text" });
   #drawn = null;
   #width = 600;
   #pointed = null;
@@ -87,10 +87,10 @@ export class Plot {
       const most = Math.max(lane.floor, ...lines.flat().filter((v) => v !== null && v !== undefined));
       const ticks = nice(most);
       const y = (value) => top + lane.height - (value / ticks.at(-1)) * lane.height;
-      parts.push(svg("text", { x: 0, y: top - 12, class: "axis-name" }, `${lane.name}, ${lane.unit}`));
+      parts.push(svg("text", { x: 0, y: top - 12, class: "plot-axis-name" }, `${lane.name}, ${lane.unit}`));
       for (const tick of ticks) {
-        parts.push(svg("line", { x1: LEFT, x2: LEFT + inner, y1: y(tick), y2: y(tick), class: tick === 0 ? "axis" : "grid" }),
-          svg("text", { x: LEFT - 6, y: y(tick) + 4, class: "tick end" }, short(tick)));
+        parts.push(svg("line", { x1: LEFT, x2: LEFT + inner, y1: y(tick), y2: y(tick), class: tick === 0 ? "plot-axis" : "plot-grid" }),
+          svg("text", { x: LEFT - 6, y: y(tick) + 4, class: "plot-tick end" }, short(tick)));
       }
       for (const [which, series] of lane.series.entries()) {
         const runs = segments(times, lines[which] ?? [], begin);
@@ -110,8 +110,8 @@ export class Plot {
     for (const back of this.#width < 420 ? few : marks) {
       const at = x(end - back * 1000);
       const label = back === 0 ? "now" : back % 60 ? `−${back} s` : `−${back / 60} min`;
-      parts.push(svg("line", { x1: at, x2: at, y1: base, y2: base + 4, class: "axis" }),
-        svg("text", { x: at, y: base + 16, class: back === 0 ? "tick end" : back === span ? "tick" : "tick middle" }, label));
+      parts.push(svg("line", { x1: at, x2: at, y1: base, y2: base + 4, class: "plot-axis" }),
+        svg("text", { x: at, y: base + 16, class: back === 0 ? "plot-tick end" : back === span ? "plot-tick" : "plot-tick middle" }, label));
     }
     this.#read(times, values, x, base, parts);
     this.#svg.setAttribute("viewBox", `0 0 ${this.#width} ${base + BOTTOM}`);
@@ -126,7 +126,7 @@ export class Plot {
       const far = (time) => Math.abs(x(time) - this.#pointed);
       at = times.reduce((best, time, n) => (far(time) < far(times[best]) ? n : best), 0);
       const line = x(times[at]);
-      parts.push(svg("line", { x1: line, x2: line, y1: 24, y2: base, class: "pointer" }));
+      parts.push(svg("line", { x1: line, x2: line, y1: 24, y2: base, class: "plot-pointer" }));
     }
     const told = this.#lanes.flatMap((lane, l) => lane.series.map((series, s) => {
       const value = values[l]?.[s]?.[at];

@@ -111,6 +111,18 @@ async fn a_replica_gets_everything_and_counts_for_nothing() {
     story.node_mut("node4").start().await;
     story.stands(&FOUR).await;
 
+    // It comes back at another port, and is found there.
+    story.node_mut("node4").kill();
+    story.node_mut("node4").move_port();
+    story.node_mut("node4").start().await;
+    let url = story.node("node4").url();
+    eventually(LIMIT, "the replica is found where it is", async || {
+        let doc = document(story.leader().await, "node4").await?;
+        if doc["url"] == url.as_str() { Ok(()) } else { Err(doc.to_string()) }
+    })
+    .await;
+    story.stands(&FOUR).await;
+
     // A voter less is one vote less, though the replica is there.
     let dead = story.follower_but("node4").await;
     story.node_mut(&dead).kill();

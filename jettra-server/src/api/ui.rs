@@ -118,6 +118,81 @@ mod tests {
         }
     }
 
+    /// Every compound selector of a style sheet, with the whole selector that it is a part of.
+    fn compounds(sheet: &str) -> Vec<(String, String)> {
+        let comments = sheet.split("/*").enumerate();
+        let text: String = comments
+            .map(|(place, part)| if place == 0 { part } else { part.split_once("*/").expect("an end").1 })
+            .collect();
+        // What stands before a brace; in front of it ends the rule, the block or the declaration before.
+        let blocks = text.match_indices('{').map(|(at, _)| {
+            let before = &text[..at];
+            before[before.rfind(['{', '}', ';']).map_or(0, |end| end + 1)..].trim()
+        });
+        let selectors = blocks.filter(|text| !text.starts_with('@') && !["from", "to"].contains(text));
+        let each = selectors.flat_map(|list| {
+            // A comma inside of `:not()` or `:is()` parts no selectors.
+            let mut depth = 0;
+            list.split(move |c| {
+                depth += i32::from(c == '(') - i32::from(c == ')');
+                c == ',' && depth == 0
+            })
+        });
+        each.flat_map(|selector| {
+            let parts = selector.split([' ', '>', '+', '~']).filter(|part| !part.is_empty());
+            parts.map(|part| (part.to_owned(), selector.trim().to_owned())).collect::<Vec<_>>()
+        })
+        .collect()
+    }
+
+    /// The classes of a compound selector.
+    fn classes(compound: &str) -> Vec<String> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let after_points =
+            compound.split('.').skip(1).filter(|part| part.starts_with(|c: char| c.is_ascii_alphabetic()));
+        after_points.map(|part| part.split(|c| !is_name(c)).next().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn each_sheet_styles_its_own_classes_and_no_class_is_styled_in_two() {
+        const SHARED: &str = "app";
+        let mut owners: std::collections::BTreeMap<String, String> = Default::default();
+        let mut modifiers: std::collections::BTreeSet<String> = Default::default();
+        let sheets: Vec<String> = Files::iter().filter(|path| path.ends_with(".css")).map(String::from).collect();
+        let stem = |path: &str| path.rsplit('/').next().unwrap().trim_end_matches(".css").to_owned();
+        assert!(sheets.len() >= 6, "{sheets:?}");
+        let index = String::from_utf8(Files::get("index.html").unwrap().data.into_owned()).unwrap();
+        for path in &sheets {
+            assert!(index.contains(&format!("href=\"/ui/{path}\"")), "the page does not load {path}");
+            let own = stem(path);
+            let is_own = |class: &String| *class == own || class.starts_with(&format!("{own}-"));
+            let text = String::from_utf8(Files::get(path).unwrap().data.into_owned()).unwrap();
+            for (compound, selector) in compounds(&text) {
+                let mut classes = classes(&compound).into_iter();
+                if let Some(first) = classes.next() {
+                    let before = owners.insert(first.clone(), path.clone());
+                    assert!(
+                        before.as_ref().is_none_or(|before| before == path),
+                        "{path} and {before:?} style .{first}"
+                    );
+                    assert!(own == SHARED || is_own(&first), "{path} styles .{first}: its classes begin with {own}-");
+                }
+                modifiers.extend(classes);
+                // Nothing of one page reaches into another.
+                let is_bound =
+                    self::classes(&selector).iter().any(is_own) || selector.contains('#') || selector.starts_with(&own);
+                assert!(own == SHARED || is_bound, "{path}: {selector} is not bound to its own elements");
+            }
+        }
+        for (class, path) in &owners {
+            assert!(!modifiers.contains(class), "{path} styles .{class}, which says elsewhere how another class looks");
+            let of_another = sheets.iter().map(|sheet| stem(sheet)).find(|other| {
+                *other != SHARED && stem(path) == SHARED && (class == other || class.starts_with(&format!("{other}-")))
+            });
+            assert_eq!(of_another, None, "{path} styles .{class}");
+        }
+    }
+
     #[test]
     fn names_do_not_become_markup() {
         assert_eq!(escape("a<b>\"'&"), "a&lt;b&gt;&quot;&#39;&amp;");

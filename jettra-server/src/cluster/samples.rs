@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::facts::lag;
 use super::{Cluster, Stop};
 use crate::peers::Target;
-use crate::raft::{Consensus, Envelope, Picture, ServerState};
+use crate::raft::{Consensus, Envelope, Picture};
 
 /// Between two samples.
 const EVERY: Duration = Duration::from_secs(2);
@@ -110,7 +110,8 @@ pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
         let taken = consensus.commits().take();
         let passed = std::mem::replace(&mut last, Instant::now()).elapsed().as_secs_f64();
         let picture = consensus.picture();
-        if picture.state == ServerState::Leader {
+        // One that no majority follows leads nobody, and the plots show a gap.
+        if picture.believed == Some(picture.id) {
             cluster.hand_over_for_its_clock(&consensus, &picture).await;
             let ms = |d: Duration| (d.as_secs_f64() * 1e5).round() / 100.0;
             let sample = Sample {
@@ -154,7 +155,8 @@ impl Cluster {
 
 /// The leader's samples that this node lacks; what it tells of the clocks is noted.
 async fn ask(cluster: &Cluster, consensus: &Consensus, picture: &Picture) -> Option<Vec<Sample>> {
-    let (id, member) = picture.leader.and_then(|id| Some((id, picture.member(id)?)))?;
+    let (id, member) =
+        picture.believed.filter(|id| *id != picture.id).and_then(|id| Some((id, picture.member(id)?)))?;
     let peer = cluster.peers.get(&Target { url: member.url.clone(), raft_id: id });
     let call = Envelope {
         cluster: consensus.cluster().to_owned(),

@@ -17,7 +17,7 @@ const SAID_MS = 8000;
 
 export function dataPage(main, { route }) {
   const bar = outcomeBar();
-  const [trail, content] = [h("nav", { class: "trail", "aria-label": "Where this is" }), h("div")];
+  const [trail, content] = [h("nav", { class: "data-trail", "aria-label": "Where this is" }), h("div")];
   const context = { bar, known: null, refresh: () => places.refresh({}), turned };
   const places = placesPart(context);
   const element = h("div", { class: "data" }, places.element, h("div", { class: "stack" }, trail, content));
@@ -77,13 +77,13 @@ export function dataPage(main, { route }) {
 function outcomeBar() {
   const [text, act] = [h("p", { role: "status" }), h("span", { class: "row" })];
   let hiding = null;
-  const element = h("div", { class: "bar", hidden: true, id: "data-bar" }, text, act);
+  const element = h("div", { class: "data-bar", hidden: true, id: "data-bar" }, text, act);
   const hide = () => { element.hidden = true; };
   const put = (words, kind, action) => {
     clearTimeout(hiding);
     // What is only said goes by itself.
     if (!kind && !action) hiding = setTimeout(hide, SAID_MS);
-    element.className = `bar ${kind}`;
+    element.className = `data-bar ${kind}`;
     element.hidden = false;
     setText(text, words);
     const run = () => {

@@ -2,14 +2,18 @@
 //! and what to do.
 //!
 //! - `mod`: gathers a [`Sight`]: here, or at the leader, who sees more
-//! - `diagnose`: computes the findings: a pure function
-//! - `guesses`: the finding of wrong passwords
+//! - `diagnose`: computes the findings, a pure function: one function a kind, one file a family: `own`, `votes`,
+//!   `replication`, `machines`, `second`, `guesses`
 //! - `memory`: since when each of them is so
 
 mod diagnose;
 mod guesses;
+mod machines;
 mod memory;
+mod own;
+mod replication;
 mod second;
+mod votes;
 
 pub(super) use memory::Memory;
 

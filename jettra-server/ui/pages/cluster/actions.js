@@ -30,8 +30,8 @@ export const ACTIONS = [
 const busy = (what) => h("p", null, h("span", { class: "spinner" }), ` ${what} …`);
 
 export function actOn(action, id) {
-  const verdict = h("div", { class: "plan", "aria-live": "polite" }, busy("Asking what it would cost"));
-  const outcome = h("div", { class: "outcome", role: "status" });
+  const verdict = h("div", { class: "cluster-plan", "aria-live": "polite" }, busy("Asking what it would cost"));
+  const outcome = h("div", { class: "cluster-outcome", role: "status" });
   const dialog = openDialog({
     title: `${action.label} ${id}`,
     content: [h("p", null, action.about), verdict, outcome, commands(`cluster ${action.name}`, [id], action.name, { node: id })],
@@ -71,8 +71,8 @@ export function addNode() {
   const url = h("input", { type: "url", id: "add-url", placeholder: "http://node4:8080", autocomplete: "off", spellcheck: "false" });
   const description = h("input", { type: "text", id: "add-description", maxlength: 200, autocomplete: "off" });
   const replica = h("input", { type: "checkbox", id: "add-replica" });
-  const verdict = h("div", { class: "plan", "aria-live": "polite" });
-  const outcome = h("div", { class: "outcome", role: "status" });
+  const verdict = h("div", { class: "cluster-plan", "aria-live": "polite" });
+  const outcome = h("div", { class: "cluster-outcome", role: "status" });
   const lines = h("div");
   const form = h("form", { novalidate: true },
     h("label", { class: "field" }, h("span", null, "URL of the new node"), url),
@@ -191,10 +191,10 @@ function succeed(dialog, outcome, text) {
 function planned({ allowed, before, after, reason, next }) {
   const rows = [["Voters", "voters"], ["Active voters", "active"], ["Majority", "majority"], ["Can lose", "failureTolerance"]];
   return [
-    before && after ? h("table", { class: "plan-table" },
+    before && after ? h("table", { class: "cluster-plan-table" },
       h("thead", null, h("tr", null, h("td"), h("th", { scope: "col", class: "number" }, "Now"), h("th", { scope: "col", class: "number" }, "Then"))),
       h("tbody", null, rows.map(([label, key]) => h("tr", null, h("th", { scope: "row" }, label), h("td", { class: "number" }, before[key]),
-        h("td", { class: `number ${after[key] === before[key] ? "" : "changed"}` }, after[key]))))) : null,
+        h("td", { class: `number ${after[key] === before[key] ? "" : "cluster-plan-changed"}` }, after[key]))))) : null,
     h("div", { class: `callout ${allowed ? (after && before && after.failureTolerance < before.failureTolerance ? "warn" : "good") : "bad"}` },
       h("p", null, h("strong", null, allowed ? "Allowed: " : "Refused: "), reason),
       next ? h("p", null, h("strong", null, "Next: "), withCommand(next)) : null),
@@ -207,7 +207,7 @@ function commands(command, words, call, body) {
   const shell = `jettra-shell${location.origin === "http://localhost:8080" ? "" : ` ${location.origin}`}${user} -c ${quoted([command, ...words.map(word)].join(" "), true)}`;
   const curl = `curl -X POST ${location.origin}/api/cluster/${call}${user} -d ${quoted(JSON.stringify(body), true)}`;
   const line = (name, text) => h("div", { class: "command" }, h("span", null, name), h("pre", null, text), copyButton(text));
-  return h("div", { class: "commands" }, line("The same in the shell", shell), line("The same with curl", curl));
+  return h("div", { class: "cluster-commands" }, line("The same in the shell", shell), line("The same with curl", curl));
 }
 
 // For a POSIX shell; double quotes where nothing in it is special in them.

@@ -12,12 +12,12 @@ const SHOWN = 50;
 export function journalPart() {
   const words = h("input", { type: "search", placeholder: "Filter by word or node", "aria-label": "Filter the journal", id: "journal-filter", autocomplete: "off" });
   const kind = h("select", { "aria-label": "Kind of event", id: "journal-kind" }, h("option", { value: "" }, "All kinds"));
-  const list = h("ol", { class: "journal", id: "journal" });
+  const list = h("ol", { class: "cluster-journal", id: "journal" });
   const empty = h("p", { class: "empty" });
   const more = h("button", { type: "button", class: "ghost", hidden: true });
   let shown = SHOWN;
   const element = h("section", { class: "panel", "aria-labelledby": "journal-title" },
-    h("div", { class: "panel-head" }, h("h2", { id: "journal-title" }, "Journal"), h("div", { class: "journal-tools" }, words, kind)),
+    h("div", { class: "panel-head" }, h("h2", { id: "journal-title" }, "Journal"), h("div", { class: "cluster-journal-tools" }, words, kind)),
     list, empty, h("div", { class: "row" }, more));
   const update = () => {
     const kinds = [...new Set(live.events.map((e) => e.kind))].sort();
@@ -49,5 +49,5 @@ function makeEvent(e) {
   return h("li", null,
     h("time", { class: "muted", datetime: new Date(e.time).toISOString() }, dateOf(e.time)),
     h("span", null, h("span", { class: `chip ${KINDS[e.kind] ?? ""}` }, e.kind.replaceAll("_", " "))),
-    h("span", { class: "event-words" }, e.message, e.by ? h("span", { class: "muted" }, ` · by ${e.by}`) : null));
+    h("span", { class: "cluster-journal-words" }, e.message, e.by ? h("span", { class: "muted" }, ` · by ${e.by}`) : null));
 }

@@ -10,11 +10,11 @@ import { standing } from "./words.js";
 const METERS = [["cpu", "CPU"], ["ram", "Memory"], ["disk", "Disk"]];
 
 export function mapPart() {
-  const lines = svg("svg", { class: "map-lines", "aria-hidden": "true" });
-  const top = h("ul", { class: "map-top" });
-  const rest = h("ul", { class: "map-rest" });
-  const nobody = h("p", { class: "map-nobody", hidden: true }, "no leader");
-  const map = h("div", { class: "map" }, lines, nobody, top, rest);
+  const lines = svg("svg", { class: "cluster-map-lines", "aria-hidden": "true" });
+  const top = h("ul", { class: "cluster-map-top" });
+  const rest = h("ul", { class: "cluster-map-rest" });
+  const nobody = h("p", { class: "cluster-map-nobody", hidden: true }, "no leader");
+  const map = h("div", { class: "cluster-map" }, lines, nobody, top, rest);
   const element = h("section", { class: "panel", "aria-labelledby": "map-title" },
     h("div", { class: "panel-head" }, h("h2", { id: "map-title" }, "Nodes")), map);
   let drawn = "";
@@ -37,7 +37,7 @@ export function mapPart() {
     if (wanted === drawn) return;
     drawn = wanted;
     lines.setAttribute("viewBox", `0 0 ${frame.width} ${frame.height}`);
-    fill(lines, paths.map((p) => svg("path", { d: p.d, class: p.silent ? "silent" : "" })));
+    fill(lines, paths.map((p) => svg("path", { d: p.d, class: `cluster-map-line ${p.silent ? "silent" : ""}` })));
   };
   const observer = new ResizeObserver(draw);
   observer.observe(map);
@@ -65,17 +65,17 @@ export function mapPart() {
 }
 
 function makeCard() {
-  const part = { name: h("span", { class: "card-name" }), chip: h("span", { class: "chip" }), here: h("span", { class: "muted small-text" }),
-    about: h("p", { class: "card-about muted small-text" }), lag: h("dd"), contact: h("dd"), meters: {} };
+  const part = { name: h("span", { class: "cluster-card-name" }), chip: h("span", { class: "chip" }), here: h("span", { class: "muted small-text" }),
+    about: h("p", { class: "cluster-card-about muted small-text" }), lag: h("dd"), contact: h("dd"), meters: {} };
   const meters = METERS.map(([key, label]) => {
-    const bar = svg("rect", { height: 6, class: "bar" });
-    const value = h("span", { class: "meter-value" });
+    const bar = svg("rect", { height: 6, class: "cluster-meter-bar" });
+    const value = h("span", { class: "cluster-meter-value" });
     part.meters[key] = { bar, value };
-    return h("div", { class: "meter" }, h("span", null, label),
-      svg("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("rect", { width: 100, height: 6, class: "track" }), bar), value);
+    return h("div", { class: "cluster-meter" }, h("span", null, label),
+      svg("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("rect", { width: 100, height: 6, class: "cluster-meter-track" }), bar), value);
   });
-  const element = h("li", { class: "card" }, h("div", { class: "row spread" }, part.name, part.chip), part.about,
-    h("dl", { class: "card-facts" }, h("dt", null, "Lag"), part.lag, h("dt", null, "Last contact"), part.contact), meters);
+  const element = h("li", { class: "cluster-card" }, h("div", { class: "row spread cluster-card-head" }, part.name, part.chip), part.about,
+    h("dl", { class: "cluster-card-facts" }, h("dt", null, "Lag"), part.lag, h("dt", null, "Last contact"), part.contact), meters);
   element.pieces = part;
   return element;
 }
@@ -84,7 +84,7 @@ function updateCard(element, node, isHere) {
   const { pieces: part } = element;
   const { word, kind, text } = standing(node);
   element.dataset.node = node.id;
-  element.className = `card ${kind}`;
+  element.className = `cluster-card ${kind}`;
   setText(part.name, node.id);
   part.name.title = node.id;
   setText(part.chip, word);

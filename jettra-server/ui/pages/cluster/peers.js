@@ -16,7 +16,7 @@ export function peersPart() {
   const head = (label, kind = "") => h("th", { scope: "col", class: kind }, label);
   const element = h("section", { class: "panel", "aria-labelledby": "peers-title" },
     h("div", { class: "panel-head" }, h("h2", { id: "peers-title" }, "Peers"), button("Add a node", addNode, "primary")),
-    h("div", { class: "table-wrap" }, h("table", { class: "cards peers", id: "peers" },
+    h("div", { class: "table-wrap" }, h("table", { class: "cards cluster-peers", id: "peers" },
       h("thead", null, h("tr", null, head("Node ID"), head("URL"), head("Role"), head("Status"), head("Lag", "number"), head("Last contact", "number"), head("Actions"))),
       body)));
   return {
@@ -29,13 +29,13 @@ export function peersPart() {
 
 function makeRow(node) {
   const cell = (label, kind = "") => h("td", { "data-label": label, class: kind });
-  const part = { id: h("th", { scope: "row", class: "peer-id" }), url: h("a", { rel: "noreferrer" }), role: cell("Role"), status: h("span", { class: "chip" }),
+  const part = { id: h("th", { scope: "row", class: "cluster-peer-id" }), url: h("a", { rel: "noreferrer" }), role: cell("Role"), status: h("span", { class: "chip" }),
     lag: cell("Lag", "number"), contact: cell("Last contact", "number") };
   part.buttons = Object.fromEntries(ACTIONS.map((action) => [action.name,
     h("button", { type: "button", class: "small", "aria-label": `${action.label} ${node.id}`, onclick: () => actOn(action, node.id) }, action.label)]));
-  const row = h("tr", { data: { node: node.id } }, part.id, h("td", { "data-label": "URL", class: "peer-url" }, part.url), part.role,
+  const row = h("tr", { data: { node: node.id } }, part.id, h("td", { "data-label": "URL" }, part.url), part.role,
     h("td", { "data-label": "Status" }, part.status), part.lag, part.contact,
-    h("td", { "data-label": "" }, h("div", { class: "row peer-actions" }, Object.values(part.buttons))));
+    h("td", { "data-label": "" }, h("div", { class: "row cluster-peer-actions" }, Object.values(part.buttons))));
   row.pieces = part;
   return row;
 }

@@ -15,12 +15,12 @@ const ICONS = {
 
 export function verdictPart() {
   const icon = svg("path", { fill: "none", stroke: "currentColor", "stroke-width": 2.6, "stroke-linecap": "round", "stroke-linejoin": "round" });
-  const title = h("p", { class: "verdict-title", id: "verdict" });
+  const title = h("p", { class: "cluster-verdict-title", id: "verdict" });
   const text = h("p", { class: "muted", id: "verdict-text" });
-  const findings = h("ol", { class: "findings", id: "findings" });
-  const element = h("section", { class: "panel verdict", "aria-label": "State of the cluster" },
-    svg("svg", { viewBox: "0 0 24 24", class: "verdict-icon", "aria-hidden": "true" }, icon),
-    h("div", { class: "verdict-words" }, title, text, findings));
+  const findings = h("ol", { class: "cluster-findings", id: "findings" });
+  const element = h("section", { class: "panel cluster-verdict", "aria-label": "State of the cluster" },
+    svg("svg", { viewBox: "0 0 24 24", class: "cluster-verdict-icon", "aria-hidden": "true" }, icon),
+    h("div", { class: "cluster-verdict-words" }, title, text, findings));
   let since = null;
   let before = null;
 
@@ -37,7 +37,7 @@ export function verdictPart() {
       if (before !== own.title) since = before === null ? null : Date.now();
       if (before !== own.title) say(own.title);
       before = own.title;
-      element.className = `panel verdict ${kind}`;
+      element.className = `panel cluster-verdict ${kind}`;
       icon.setAttribute("d", ICONS[kind]);
       setText(title, line);
       setText(text, found.length ? "" : [own.text, since && kind !== "good" ? `Since ${timeOf(since)}.` : "", own.next ? `Next: ${own.next}` : ""].filter(Boolean).join(" "));
@@ -48,8 +48,8 @@ export function verdictPart() {
 }
 
 function makeFinding() {
-  const pieces = { what: h("span"), since: h("span", { class: "muted" }), works: h("dd"), risk: h("dd"), next: h("dd") };
-  const item = h("li", null, h("p", { class: "finding-what" }, pieces.what, pieces.since),
+  const pieces = { what: h("span"), since: h("span", { class: "muted cluster-finding-since" }), works: h("dd"), risk: h("dd"), next: h("dd") };
+  const item = h("li", null, h("p", { class: "cluster-finding-what" }, pieces.what, pieces.since),
     h("dl", null, h("dt", null, "Works"), pieces.works, h("dt", null, "At risk"), pieces.risk, h("dt", null, "Next"), pieces.next));
   item.pieces = pieces;
   return item;

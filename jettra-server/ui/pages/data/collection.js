@@ -42,7 +42,7 @@ export function collectionView(place, context) {
   } }, [20, 50, 100, 200].map((n) => h("option", { value: n }, n)));
   sizes.value = chosen.size;
   const box = h("input", { type: "search", id: "filter", placeholder: "Filter by words", "aria-label": "Filter", "aria-describedby": "filter-note" });
-  const form = h("form", { class: "row filter", role: "search", onsubmit: (event) => {
+  const form = h("form", { class: "row data-filter", role: "search", onsubmit: (event) => {
     event.preventDefault();
     test = filterOf(box.value);
     turn(-starts.length);
@@ -50,7 +50,7 @@ export function collectionView(place, context) {
   const progress = h("span");
   const searching = h("p", { class: "row", hidden: true, id: "searching" }, h("span", { class: "spinner" }), progress, button("Stop", () => asking.abort("stopped"), "small"));
   const outcome = h("div");
-  const content = h("div", { class: "documents", id: "documents" }, waiting());
+  const content = h("div", { class: "data-documents", id: "documents" }, waiting());
   const [first, back, next] = [["First", -Infinity], ["Previous", -1], ["Next", 1]].map(([name, step]) => button(name, () => turn(step)));
   const range = h("span", { class: "muted", id: "range", "aria-live": "polite" });
   const element = h("section", { class: "panel", "aria-labelledby": "col-title" },
@@ -60,7 +60,7 @@ export function collectionView(place, context) {
     h("div", { class: "row spread" }, form, h("div", { class: "row" }, looks, h("label", { class: "row" }, following, "Live"), heard)),
     h("p", { id: "filter-note", class: "muted small-text" }, "The node does not filter: this page reads on until it has a page that matches."),
     searching, outcome, content,
-    h("div", { class: "row spread pager" }, h("div", { class: "row" }, first, back, next), range, h("label", { class: "row" }, "Rows", sizes)));
+    h("div", { class: "row spread data-pager" }, h("div", { class: "row" }, first, back, next), range, h("label", { class: "row" }, "Rows", sizes)));
 
   // --- reading
   async function load() {
@@ -154,16 +154,16 @@ export function collectionView(place, context) {
     const head = (name) => h("th", { scope: "col" }, h("bdi", null, seen(name, 40)));
     const make = (doc) => {
       const { items } = itemsOf(doc.text);
-      return h("tr", { data: { doc: doc.id }, class: doc.mark }, h("th", { scope: "row" }, h("div", { class: "row" }, link(doc), state(doc))),
-        columns.map((name) => h("td", { class: "cell", "data-label": seen(name, 40) }, cell(doc.text, items.findLast((item) => item.name === name)))));
+      return h("tr", { data: { doc: doc.id }, class: `data-item ${doc.mark}` }, h("th", { scope: "row" }, h("div", { class: "row" }, link(doc), state(doc))),
+        columns.map((name) => h("td", { class: "data-cell", "data-label": seen(name, 40) }, cell(doc.text, items.findLast((item) => item.name === name)))));
     };
     return { list, make, element: h("div", { class: "table-wrap", tabindex: "0", role: "group", "aria-label": "Documents" },
       h("table", { class: "cards" }, h("thead", null, h("tr", null, head("_id"), columns.map(head))), list)) };
   }
 
   function blocks(view) {
-    const list = h("ul", { class: "blocks" });
-    return { list, element: list, make: (doc) => h("li", { data: { doc: doc.id }, class: doc.mark },
+    const list = h("ul", { class: "data-blocks" });
+    return { list, element: list, make: (doc) => h("li", { data: { doc: doc.id }, class: `data-item ${doc.mark}` },
       h("div", { class: "row spread" }, link(doc), h("span", { class: "row muted small-text" }, state(doc), sizeOf(doc.text))), view(doc.text)) };
   }
 

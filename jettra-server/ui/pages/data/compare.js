@@ -24,14 +24,14 @@ export function comparison(a, b, [nameA, nameB]) {
     if (isNear && row) rows.push(row);
   }
   const line = (row, side) => {
-    if (row > 0) return h("div", { class: "line filler muted" }, `  … ${count(row)} lines alike`);
+    if (row > 0) return h("div", { class: "data-line filler muted" }, `  … ${count(row)} lines alike`);
     const change = row[side];
-    return change ? h("div", { class: `line ${change.kind}` }, h("span", { class: "line-number", "aria-hidden": "true" }, change[side]),
-      h("span", { class: "line-sign", "aria-hidden": "true" }, SIGNS[change.kind]), h("span", { class: "visually-hidden" }, SPOKEN[change.kind]),
-      h("bdi", null, seen(change.text, LINE))) : h("div", { class: "line filler" }, " ");
+    return change ? h("div", { class: `data-line ${change.kind}` }, h("span", { class: "data-line-number", "aria-hidden": "true" }, change[side]),
+      h("span", { class: "data-line-sign", "aria-hidden": "true" }, SIGNS[change.kind]), h("span", { class: "visually-hidden" }, SPOKEN[change.kind]),
+      h("bdi", null, seen(change.text, LINE))) : h("div", { class: "data-line filler" }, " ");
   };
   const column = (name, side) => h("section", { "aria-label": name }, h("h3", null, name),
-    h("div", { class: "diff", tabindex: "0", role: "group", "aria-label": name }, h("div", null, rows.slice(0, ROWS).map((row) => line(row, side)))));
+    h("div", { class: "data-diff", tabindex: "0", role: "group", "aria-label": name }, h("div", null, rows.slice(0, ROWS).map((row) => line(row, side)))));
   return [left.isCut || right.isCut || rows.length > ROWS ? h("p", { class: "callout warn" }, "Cut: these are too large to be compared as a whole.") : null,
-    h("div", { class: "sides" }, column(nameA, "left"), column(nameB, "right"))];
+    h("div", { class: "data-sides" }, column(nameA, "left"), column(nameB, "right"))];
 }

@@ -24,7 +24,7 @@ export function documentView(place, id, context) {
     draw();
   });
   const content = h("div", { id: "document" }, waiting());
-  const element = h("section", { class: "panel document", "aria-labelledby": "doc-title" },
+  const element = h("section", { class: "panel data-document", "aria-labelledby": "doc-title" },
     h("div", { class: "panel-head" }, h("div", null, h("h1", { id: "doc-title", tabindex: "-1" }, id === null ? "New document" : h("bdi", { class: "mono" }, seen(id))), facts), actions),
     looks, content);
 
@@ -83,7 +83,7 @@ export function documentView(place, id, context) {
     if (change.rev === doc?.rev) return;
     doc = change.isGone ? null : change;
     draw();
-    content.firstChild.classList?.add("changed");
+    content.firstChild.classList?.add("data-flash");
   });
   if (id === null) edit();
   else load();

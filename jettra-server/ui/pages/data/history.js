@@ -54,7 +54,7 @@ export function historyView(place, id, current, context) {
       });
       return h("td", null, input);
     };
-    return h("tr", null, choice("older", "Compare"), choice("newer", "with"), h("th", { scope: "row", class: "when" }, when, h("span", { class: "muted" }, ` · revision ${rev}`)),
+    return h("tr", null, choice("older", "Compare"), choice("newer", "with"), h("th", { scope: "row", class: "data-when" }, when, h("span", { class: "muted" }, ` · revision ${rev}`)),
       h("td", { class: "number" }, time === null || context.isReadOnly ? null
         : h("button", { type: "button", class: "small", "aria-label": `Restore revision ${rev}`, onclick: () => goBack(version, when) }, "Restore")));
   }
@@ -64,7 +64,7 @@ export function historyView(place, id, current, context) {
     [chosen.newer, chosen.older] = states;
     const head = (name) => h("th", { scope: "col" }, name);
     fill(element, states.length === 0 ? h("p", { class: "empty" }, "No state of it is kept.") : [
-      h("div", { class: "versions" }, h("table", null, h("thead", null, h("tr", null, head("Compare"), head("with"), head("State of"), h("td"))), h("tbody", null, states.slice(0, SHOWN).map(row)))),
+      h("div", { class: "data-versions" }, h("table", null, h("thead", null, h("tr", null, head("Compare"), head("with"), head("State of"), h("td"))), h("tbody", null, states.slice(0, SHOWN).map(row)))),
       states.length > SHOWN ? h("p", { class: "muted" }, `The newest ${SHOWN} of ${count(states.length)}.`) : null, outcome]);
     await show();
   }

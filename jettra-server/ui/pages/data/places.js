@@ -15,18 +15,18 @@ const SYSTEM = "_system";
 export function placesPart(context) {
   const list = h("ul", { id: "places" });
   const outcome = h("div");
-  const element = h("nav", { class: "panel places", "aria-label": "Databases and collections" },
+  const element = h("nav", { class: "panel data-places", "aria-label": "Databases and collections" },
     h("div", { class: "panel-head" }, h("h2", null, "Databases"), button("New", () => newDatabase(context), "small")), list, outcome);
   const open = new Set();
   let place = {};
   let asked = 0;
 
   const makeDatabase = ({ name }) => {
-    const toggle = h("button", { type: "button", class: "toggle", "aria-label": `Collections of ${name}`, onclick: () => {
+    const toggle = h("button", { type: "button", class: "data-toggle", "aria-label": `Collections of ${name}`, onclick: () => {
       if (!open.delete(name)) open.add(name);
       refresh();
     } });
-    return h("li", null, h("div", { class: "place" }, toggle, h("a", { href: href(name) }, name)), h("ul"));
+    return h("li", null, h("div", { class: "data-place" }, toggle, h("a", { href: href(name) }, name)), h("ul"));
   };
   const current = (item, is) => item.querySelector("a").setAttribute("aria-current", is ? "page" : "false");
 
@@ -43,7 +43,7 @@ export function placesPart(context) {
         item.querySelector("button").setAttribute("aria-expanded", String(open.has(db.name)));
         current(item, db.name === place.db && !place.col);
         const cols = (inside.get(db.name) ?? []).sort((a, b) => a.startsWith("_") - b.startsWith("_"));
-        keyed(item.lastChild, cols, (col) => col, (col) => h("li", { class: "place" }, h("a", { href: href(db.name, col) }, col), h("span", { class: "muted" })),
+        keyed(item.lastChild, cols, (col) => col, (col) => h("li", { class: "data-place" }, h("a", { href: href(db.name, col) }, col), h("span", { class: "muted" })),
           (row, col) => current(row, db.name === place.db && col === place.col));
       });
       context.turned();
@@ -77,7 +77,7 @@ export function placesPart(context) {
 export function databaseView(db, context) {
   const { known } = context;
   const panel = (actions, ...content) => h("section", { class: "panel" },
-    h("div", { class: "panel-head" }, h("h1", { tabindex: "-1" }, db ?? "Data"), h("div", { class: "row" }, actions)), h("div", { class: "empty first" }, content));
+    h("div", { class: "panel-head" }, h("h1", { tabindex: "-1" }, db ?? "Data"), h("div", { class: "row" }, actions)), h("div", { class: "empty data-first" }, content));
   if (db) {
     return known && !known.includes(db) ? panel(null, "There is no such database.") : panel(db === SYSTEM ? h("span", { class: "chip" }, "read-only") : [
       button("New collection", () => newCollection(db, context), "primary"),

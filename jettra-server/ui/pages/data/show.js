@@ -33,11 +33,11 @@ export function saveFile(name, text) {
 }
 
 export function jsonView(text, limit = SHOWN) {
-  const box = h("pre", { class: "json" });
+  const box = h("pre", { class: "data-json" });
   let rest = "";
   const isWhole = print(text, (kind, part) => {
     if (kind) {
-      box.append(rest, h("bdi", { class: `j-${kind}` }, seen(part)));
+      box.append(rest, h("bdi", { class: `data-json-${kind}` }, seen(part)));
       rest = "";
     } else rest += part;
   }, limit);
@@ -45,7 +45,7 @@ export function jsonView(text, limit = SHOWN) {
   return isWhole ? box : [box, h("p", { class: "muted small-text" }, `Cut: the first ${count(limit)} characters of ${sizeOf(text)}.`)];
 }
 
-export function treeView(text, from = 0, list = h("ul", { class: "tree" })) {
+export function treeView(text, from = 0, list = h("ul", { class: "data-tree" })) {
   const { items } = itemsOf(text);
   list.append(...items.slice(from, from + BRANCHES).map((item, i) => branch(text.slice(item.from, item.to), item, item.name ?? String(from + i))));
   const rest = items.length - from - BRANCHES;
@@ -61,10 +61,10 @@ export function treeView(text, from = 0, list = h("ul", { class: "tree" })) {
 }
 
 function branch(text, { kind, name }, label) {
-  const title = h("bdi", { class: name === undefined ? "muted" : "j-name" }, seen(label, 200));
+  const title = h("bdi", { class: name === undefined ? "muted" : "data-json-name" }, seen(label, 200));
   if (kind !== "{" && kind !== "[") {
-    const value = h("bdi", { class: `j-${kind}` }, seen(text, VALUE_SHOWN));
-    return h("li", { class: "leaf" }, title, ": ", value);
+    const value = h("bdi", { class: `data-json-${kind}` }, seen(text, VALUE_SHOWN));
+    return h("li", { class: "data-leaf" }, title, ": ", value);
   }
   const details = h("details", null, h("summary", null, title, " ", h("span", { class: "muted" }, text.length > 40 ? `${kind} ${sizeOf(text)} ${kind === "{" ? "}" : "]"}` : seen(text))));
   details.addEventListener("toggle", () => {
@@ -77,5 +77,5 @@ export function cell(text, item) {
   if (!item) return h("span", { class: "muted" }, "–");
   const literal = text.slice(item.from, item.to);
   const shown = seen(item.kind === "string" && literal.length < 10_000 ? plain(literal) : literal, CELL_SHOWN);
-  return h("bdi", { class: `j-${item.kind}`, title: shown }, shown);
+  return h("bdi", { class: `data-json-${item.kind}`, title: shown }, shown);
 }
