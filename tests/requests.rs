@@ -35,6 +35,33 @@ async fn a_repeat_with_an_idempotency_key_gets_the_first_answer_on_any_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_search_finds_a_request_on_every_node_that_it_reached() {
+    let cluster = Cluster::start(3).await;
+    let (leader, follower) = (cluster.leader().await, cluster.followers().await[0]);
+    let paused = json!({ "node": cluster.nodes[follower].id }).to_string();
+    let request = cluster.nodes[follower].request("POST", "/api/cluster/pause").header("X-Request-Id", "maintenance-7");
+    let answer = cluster.nodes[follower].send(request.body(paused)).await;
+    assert_eq!(
+        (answer.status, answer.header("x-request-id").as_deref()),
+        (200, Some("maintenance-7")),
+        "{}",
+        answer.shown()
+    );
+    let log = cluster.nodes[leader].log_tail(1000);
+    let line = log.lines().find(|line| line.contains("maintenance-7")).unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("cluster call") && line.contains("admin"), "{line}");
+
+    // Where the client names none, or one that would not stand in a line, it gets a fresh one.
+    let node = &cluster.nodes[leader];
+    let mut seen = std::collections::BTreeSet::new();
+    for odd in ["", "a b", &"x".repeat(65)] {
+        let answer = node.send(node.request("GET", "/api/dbs").header("X-Request-Id", odd)).await;
+        let id = answer.header("x-request-id").unwrap();
+        assert!(id != odd && seen.insert(id.clone()), "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_numbered_request_of_a_session_is_applied_once() {
     let cluster = Cluster::start(3).await;
     let session = "0198c0de-0000-7000-8000-000000000001";

@@ -15,12 +15,13 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use jettra_client::wire::ErrorCode;
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument as _;
 
 use super::answer::{self, insert};
 use super::connection::{Connection, Shown};
 use super::request::{Query, Request, call};
 use super::system::LIVEZ;
-use super::{Access, App, Kind, Route, health, routes, rpc};
+use super::{Access, App, Kind, Route, health, routes, rpc, span};
 use crate::auth::{Basis, FarEnd, Origin, Principal, Role, check_host, check_one_host, check_page};
 use crate::cluster::Call;
 use crate::error::{Error, Result};
@@ -84,7 +85,10 @@ pub fn router(app: Arc<App>) -> Router {
 async fn serve(app: Arc<App>, route: &'static Route, request: axum::extract::Request) -> Response<axum::body::Body> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
-    let (answered, known) = enter(app.clone(), route, parts, body).await;
+    let id = span::id(&parts.headers);
+    let span = span::of(route, &id, &parts);
+    let (mut answered, known) = enter(app.clone(), route, parts, body, &id).instrument(span).await;
+    insert(answered.headers_mut(), span::HEADER, &id);
     let status = answered.status().as_u16();
     metrics::histogram!("jettra_request_seconds", "method" => route.method.as_str(), "path" => route.path)
         .record(started.elapsed().as_secs_f64());
@@ -98,6 +102,7 @@ async fn enter(
     route: &'static Route,
     parts: Parts,
     body: axum::body::Body,
+    id: &str,
 ) -> (Response<axum::body::Body>, bool) {
     let mut known = false;
     let connection = parts.extensions.get::<Arc<Connection>>().cloned();
@@ -117,6 +122,7 @@ async fn enter(
         let basis = query.as_ref().map_or(Basis::Cluster, |query| basis(route, query));
         let authorization = parts.headers.get(AUTHORIZATION).cloned();
         let principal = principal(&app, route.access, authorization.as_ref(), &origin, basis).await?;
+        span::note_user(&principal);
         if let Some(connection) = &connection
             && let Access::Role(_) = route.access
         {
@@ -127,7 +133,7 @@ async fn enter(
         route.check(&query, &parts.headers)?;
         let path = percent_encoding::percent_decode_str(parts.uri.path()).decode_utf8();
         let path = path.map_err(|_| Error::bad_request("the path is not UTF-8"))?.into_owned();
-        let call = call(&query, &parts.headers, &principal, app.config.request_timeout)?;
+        let call = call(&query, &parts.headers, &principal, id, app.config.request_timeout)?;
         // A stranger may name a user and a password, and no route reads the body of a GET.
         let limit = match (route.access, &route.method) {
             (_, &Method::GET) => 0,

@@ -7,6 +7,7 @@
 //! - `room`: what answers under way take of the memory
 //! - `request`, `answer`: what comes in, parsed once; what goes out
 //! - `stream`: answers that are written while they are sent
+//! - `span`: what a request is called in the log
 //! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
 //! - `cluster`, `federated`, `health`, `databases`, `documents`, `queries`, `sessions`, `system`, `watch`: the areas
 //! - `live`: what the management page watches
@@ -32,6 +33,7 @@ mod room;
 mod rpc;
 pub mod server;
 mod sessions;
+mod span;
 mod stream;
 mod system;
 mod ui;

@@ -272,7 +272,7 @@ impl Request {
 ///
 /// # Errors
 /// `bad_request` for a malformed time limit.
-pub fn call(query: &Query, headers: &HeaderMap, principal: &Principal, default: Duration) -> Result<Call> {
+pub fn call(query: &Query, headers: &HeaderMap, principal: &Principal, id: &str, default: Duration) -> Result<Call> {
     let limit = match query.get("timeout") {
         None => default,
         Some(text) => seconds(text).ok_or_else(|| {
@@ -282,7 +282,7 @@ pub fn call(query: &Query, headers: &HeaderMap, principal: &Principal, default: 
     let never = headers.get("x-jettra-forward").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"never"));
     let forward = !never && query.parsed("forward", "true or false")?.unwrap_or(true);
     let deadline = Instant::now() + limit.min(LONGEST);
-    Ok(Call { principal: principal.name.clone(), by: principal.by(), deadline, forward })
+    Ok(Call { principal: principal.name.clone(), by: principal.by(), deadline, forward, id: id.to_owned() })
 }
 
 /// Percent-encoded UTF-8, with `+` for blanks.

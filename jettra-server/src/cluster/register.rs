@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jettra_client::wire::ErrorCode;
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 use super::join::JoinRequest;
 use super::membership::{normalize_url, not_leading};
@@ -144,7 +145,7 @@ impl Cluster {
             return Ok(json!({"status": "registered", "node": self.member_view(&self.identity().name)?}));
         }
         let (node, at, principal) = (self.clone(), url.clone(), principal.to_owned());
-        let joining = tokio::spawn(async move {
+        let joining = async move {
             // Only its steps are queued: a node that takes long to catch up holds up nobody.
             let joined = {
                 let _queue = node.queue(REGISTER_WAIT).await?;
@@ -164,7 +165,8 @@ impl Cluster {
                 node.wait_until_in(&consensus, name, *raft_id).await?;
             }
             Ok::<_, Error>(joined)
-        });
+        };
+        let joining = tokio::spawn(joining.in_current_span());
         let name = match tokio::time::timeout(REGISTER_WAIT, joining).await {
             Ok(done) => match done.map_err(|e| Error::internal(e.to_string()))?? {
                 Joined::Member { name, .. } => {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jettra_client::wire::ErrorCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tracing::Instrument as _;
 
 use super::{Cluster, ClusterCall, ClusterRequest};
 use crate::error::{Error, Result};
@@ -31,12 +32,14 @@ pub struct Call {
     pub deadline: Instant,
     /// Whether another node may be asked.
     pub forward: bool,
+    /// The request's id, for the log; empty for what nodes do by themselves.
+    pub id: String,
 }
 
 impl Call {
     /// A call of the node itself.
     pub fn internal(limit: Duration) -> Self {
-        Call { principal: OWN.to_owned(), by: None, deadline: Instant::now() + limit, forward: true }
+        Call { principal: OWN.to_owned(), by: None, deadline: Instant::now() + limit, forward: true, id: String::new() }
     }
 
     fn who(&self) -> Who {
@@ -76,6 +79,9 @@ pub struct Forward {
     /// By which right. From feature level 2 on a command carries it itself, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<By>,
+    /// The request's id, for the log.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
     /// Milliseconds that the work may still take.
     pub limit_ms: u64,
     /// The work.
@@ -241,6 +247,14 @@ impl Cluster {
     /// # Errors
     /// `not_leader`, with the leader's id where known, and what the work says.
     pub async fn do_forwarded(self: &Arc<Self>, forward: Forward) -> Result<Forwarded> {
+        let span = match &forward.work {
+            Work::ReadIndex(_) => tracing::debug_span!("forwarded", id = forward.id, user = forward.principal),
+            _ => tracing::info_span!("forwarded", id = forward.id, user = forward.principal),
+        };
+        self.work(forward).instrument(span).await
+    }
+
+    async fn work(self: &Arc<Self>, forward: Forward) -> Result<Forwarded> {
         let consensus = self.consensus()?;
         let limit = Duration::from_millis(forward.limit_ms.min(600_000));
         let done = match forward.work {
@@ -358,6 +372,7 @@ impl Cluster {
             body: Forward {
                 principal: call.principal.clone(),
                 by: call.by.clone(),
+                id: call.id.clone(),
                 limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
                 work,
             },
