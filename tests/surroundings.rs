@@ -253,6 +253,7 @@ async fn a_disk_that_is_full_to_the_last_byte_ends_the_node_with_its_name_and_lo
             assert!(!message.contains("LogId") && !message.contains("leader_id"), "{message}");
         }
         tells_of_the_disk(node.log().trim_end().lines().last().unwrap(), &data);
+        assert!(!node.log().contains("LogId"), "{}", node.log_tail(20));
         // It is still full: a start says so too, or serves.
         node.launch();
         let started = eventually(LIMIT, "it starts or says why not", async || {

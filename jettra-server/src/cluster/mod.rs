@@ -277,7 +277,13 @@ impl Cluster {
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
+                // At once: until this ends every write is refused.
+                () = consensus.log().failed() => {}
+                () = consensus.store().failed() => {}
                 _ = stop.wait_for(|s| *s != Stop::Running) => return,
+            }
+            if let Some(fault) = consensus.failure() {
+                return self.halt(&fault);
             }
             let (log, store) = (consensus.log().clone(), consensus.store().clone());
             let marks = move || log.write_mark().and_then(|()| store.settle(log.bounds().0));

@@ -327,9 +327,14 @@ impl Consensus {
         silence.is_some_and(|silence| silence < self.belief())
     }
 
+    /// What has failed below Raft, which ends it.
+    pub fn failure(&self) -> Option<Fault> {
+        self.log.fault().or_else(|| self.store.fault())
+    }
+
     /// Why Raft has stopped: what failed below it where something has, since openraft's own words are for its makers.
     fn fault(&self, e: &impl std::fmt::Display) -> Fault {
-        self.log.fault().or_else(|| self.store.fault()).unwrap_or_else(|| {
+        self.failure().or_else(|| self.log.unread()).unwrap_or_else(|| {
             tracing::error!(error = %e, "raft has stopped");
             Fault::other("raft has stopped, the log says why")
         })

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::remedy::Fault;
 use crate::sealed;
@@ -34,6 +34,8 @@ pub struct StateStore {
     last: AtomicU64,
     /// What has ended the state machine, if anything.
     fault: OnceLock<Fault>,
+    /// Told of it.
+    failed: Notify,
 }
 
 /// An engine that fills up beside the one in use. What is not put in use is removed.
@@ -87,6 +89,7 @@ impl StateStore {
             importing: Arc::new(Semaphore::new(1)),
             last: AtomicU64::new(generation),
             fault: OnceLock::new(),
+            failed: Notify::new(),
         })
     }
 
@@ -160,12 +163,18 @@ impl StateStore {
     /// Keeps why the state machine ends, for the person who is told, and makes it an error for openraft.
     pub(super) fn ending(&self, halt: Halt) -> io::Error {
         self.fault.get_or_init(|| halt.fault());
+        self.failed.notify_one();
         io::Error::other(halt)
     }
 
     /// What has ended the state machine, if anything.
     pub fn fault(&self) -> Option<Fault> {
         self.fault.get().cloned()
+    }
+
+    /// Waits until something has ended the state machine; for one who waits.
+    pub async fn failed(&self) {
+        self.failed.notified().await;
     }
 
     /// Where the state lies.

@@ -28,7 +28,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use self::codec::{StoredLogId, StoredPayload, StoredVote};
 use self::fsyncs::Fsyncs;
@@ -99,8 +99,12 @@ struct Shared {
     mark: Mutex<Mark>,
     fsyncs: Fsyncs,
     dir: PathBuf,
-    /// The first I/O error, which ends raft.
+    /// The first error of a write, which ends raft.
     fault: OnceLock<Fault>,
+    /// The first error of a read: openraft knows whether it ends by that.
+    unread: OnceLock<Fault>,
+    /// Told of it.
+    failed: Notify,
     /// The next flush that is done panics.
     #[cfg(test)]
     dies: std::sync::atomic::AtomicBool,
@@ -111,6 +115,7 @@ impl Shared {
     fn note<T>(&self, done: io::Result<T>) -> io::Result<T> {
         if let Err(e) = &done {
             self.fault.get_or_init(|| Fault::io(format_args!("the raft log in {}", self.dir.display()), e));
+            self.failed.notify_one();
         }
         done
     }
@@ -184,6 +189,8 @@ impl LogStore {
                 fsyncs: Fsyncs::default(),
                 dir: dir.to_owned(),
                 fault: OnceLock::new(),
+                unread: OnceLock::new(),
+                failed: Notify::new(),
                 #[cfg(test)]
                 dies: Default::default(),
             }),
@@ -200,6 +207,16 @@ impl LogStore {
     /// What has ended the log, if anything.
     pub fn fault(&self) -> Option<Fault> {
         self.shared.fault.get().cloned()
+    }
+
+    /// What could not be read, if anything.
+    pub fn unread(&self) -> Option<Fault> {
+        self.shared.unread.get().cloned()
+    }
+
+    /// Waits until something has ended the log; for one who waits.
+    pub async fn failed(&self) {
+        self.shared.failed.notified().await;
     }
 
     /// Records how far the log is on disk in the mark. Blocks; called each second.
@@ -273,7 +290,12 @@ impl LogStore {
             Ok(entries)
         })
         .await;
-        self.shared.note(read.map_err(io::Error::other)?)
+        let read = read.map_err(io::Error::other)?;
+        if let Err(e) = &read {
+            let what = format_args!("the raft log in {} cannot be read", self.shared.dir.display());
+            self.shared.unread.get_or_init(|| Fault::io(what, e));
+        }
+        read
     }
 }
 
