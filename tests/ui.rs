@@ -393,22 +393,22 @@ async fn a_read_replica_is_added_promoted_and_demoted_through_the_page() {
     browser.press("main", "Add a node").await;
     browser.fill("#add-url", &cluster.nodes[3].url()).await;
     browser.click("#add-replica").await;
-    browser.shows("dialog .commands", "--replica").await;
+    browser.shows("dialog .cluster-commands", "--replica").await;
     browser.press("dialog", "Check").await;
-    browser.shows("dialog .plan", "Allowed").await;
+    browser.shows("dialog .cluster-plan", "Allowed").await;
     browser.press("dialog", "Add it").await;
-    browser.shows("dialog .outcome", "node4 is a read replica").await;
+    browser.shows("dialog .cluster-outcome", "node4 is a read replica").await;
     browser.press("dialog", "Close").await;
     browser.shows("#peers tr[data-node=node4]", "REPLICA").await;
-    browser.shows(".card[data-node=node4]", "replica").await;
+    browser.shows(".cluster-card[data-node=node4]", "replica").await;
     browser.shows("#verdict", "Healthy: 3 of 3 voters, can lose 1").await;
     for (action, done, votes) in
         [("Promote", "node4 votes", "4 of 4 voters"), ("Demote", "node4 is a read replica", "3 of 3 voters")]
     {
         browser.click(&format!("button[aria-label='{action} node4']")).await;
-        browser.shows("dialog .plan", "Allowed").await;
+        browser.shows("dialog .cluster-plan", "Allowed").await;
         browser.press("dialog", &format!("{action} node4")).await;
-        browser.shows("dialog .outcome", done).await;
+        browser.shows("dialog .cluster-outcome", done).await;
         browser.press("dialog", "Close").await;
         browser.shows("#verdict", votes).await;
     }
