@@ -17,6 +17,7 @@ pub use origin::{FarEnd, Origin};
 pub use page::{check_host, check_one_host, check_page, host_of};
 pub use password::hash;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +26,9 @@ use serde::Serialize;
 
 use self::password::{Verifier, check_fitness};
 use self::token::Renewals;
-use crate::cluster::{Call, Cluster};
+use crate::cluster::{Call, Cluster, Consistency};
 use crate::error::{Error, Result};
-use crate::state::{By, Command, NewUser, Op, State};
+use crate::state::{By, Command, NewUser, Op, State, User};
 use jettra_client::wire::{ErrorCode, LoginAnswer};
 
 /// The administrator's name.
@@ -127,6 +128,8 @@ pub struct Auth {
     renewals: Renewals,
 }
 
+/// How long this node asks the leader whether credentials are newer than what it knows.
+const LEARN: Duration = Duration::from_secs(2);
 /// How long a request waits for the configured password to be set.
 const BEING_SET: Duration = Duration::from_secs(5);
 
@@ -229,30 +232,52 @@ impl Auth {
             ));
         };
         match header.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self.by_token(token.trim()),
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self.by_token(token.trim(), basis).await,
             Some((scheme, basic)) if scheme.eq_ignore_ascii_case("basic") => {
                 let (name, password) = parse_basic(basic.trim())?;
-                self.by_password(&name, &password, origin).await
+                self.by_password(&name, &password, origin, basis).await
             }
             _ => Err(Error::unauthorized("the Authorization header is neither Basic nor Bearer")),
         }
     }
 
-    async fn by_password(&self, name: &str, password: &str, origin: &Origin) -> Result<Principal> {
-        let state = self.state().ok_or_else(|| Error::unavailable("this node is starting: try again in a moment"))?;
-        let user = state.user(name);
-        self.verifier.verify(name, password, user.as_ref(), origin.address).await?;
-        let role = user.as_ref().and_then(|u| Role::parse(&u.role));
+    /// Catches up with the leader where there is one; whether this node has learned of other users by it than `known`.
+    async fn has_learned_more(&self, known: &Arc<BTreeMap<String, User>>) -> bool {
+        let call = Call::internal(LEARN);
+        self.cluster.ready_to_read(&call, Consistency::Linearizable, None).await.is_ok()
+            && self.state().is_some_and(|state| !Arc::ptr_eq(&state.users(), known))
+    }
+
+    async fn by_password(&self, name: &str, password: &str, origin: &Origin, basis: Basis) -> Result<Principal> {
+        let starting = || Error::unavailable("this node is starting: try again in a moment");
+        let mut users = self.state().ok_or_else(starting)?.users();
+        let checked = self.verifier.verify(name, password, users.get(name), origin.address).await;
+        if let Err(e) = checked {
+            // It may be right, and new: then this node only has not heard of it. What costs a guess costs a guesser time.
+            let may_be_new = e.code() == ErrorCode::Unauthorized && basis == Basis::Cluster;
+            if !may_be_new || !self.has_learned_more(&users).await {
+                return Err(e);
+            }
+            users = self.state().ok_or_else(starting)?.users();
+            self.verifier.verify(name, password, users.get(name), origin.address).await?;
+        }
+        let user = users.get(name);
+        let role = user.and_then(|u| Role::parse(&u.role));
         let role = role.ok_or_else(|| Error::forbidden(format!("user {name:?} has no role this version knows")))?;
         Ok(Principal { name: name.to_owned(), role, rev: user.map_or(0, |u| u.rev), token: None })
     }
 
-    fn by_token(self: &Arc<Self>, text: &str) -> Result<Principal> {
+    async fn by_token(self: &Arc<Self>, text: &str, basis: Basis) -> Result<Principal> {
         let state = self.state().ok_or_else(|| Error::unavailable("this node is starting: try again in a moment"))?;
-        let now = self.cluster.time_ms();
+        let now = crate::clock::now_ms();
         let valid = token::check(&state, text, now)?;
-        let user = state.user(&valid.user);
-        let role = user.filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
+        let mut users = state.users();
+        // It is of a newer user than this node has heard of.
+        let is_behind = users.get(&valid.user).is_none_or(|user| user.rev < valid.user_rev);
+        if is_behind && basis == Basis::Cluster && self.has_learned_more(&users).await {
+            users = self.state().map_or(users, |state| state.users());
+        }
+        let role = users.get(&valid.user).filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
         let role = role.ok_or_else(|| Error::unauthorized("the token has ended: log in again"))?;
         if let Some(expires_ms) = valid.renewal(now)
             && self.renewals.begin(&valid.id, now)
@@ -279,7 +304,7 @@ impl Auth {
         let principal = if self.is_protected_mode() {
             origin.check_owner().await.map(|()| Principal::admin())?
         } else {
-            self.by_password(name, password, origin).await?
+            self.by_password(name, password, origin, Basis::Cluster).await?
         };
         let state = self.cluster.state()?;
         let user = state.user(&principal.name);
@@ -323,7 +348,7 @@ impl Auth {
         if state.feature_level() < crate::feature::RIGHTS {
             return Err(Error::conflict("the cluster is at a feature level that does not know this: upgrade it first"));
         }
-        let crate::state::User { role, password_hash, databases, .. } = user;
+        let User { role, password_hash, databases, .. } = user;
         let user = NewUser { name: caller.name.clone(), role, password_hash, databases };
         let op = Op::SetUser { user, only_if_no_admin: false };
         let done = self.cluster.write(call, &Command::new(op)).await?;
@@ -356,7 +381,7 @@ impl Auth {
         let needs_old = !protected && (!administers || old.is_some());
         if needs_old {
             let old = old.ok_or_else(|| Error::bad_request("oldPassword is missing"))?;
-            self.by_password(name, old, origin).await?;
+            self.by_password(name, old, origin, Basis::Cluster).await?;
         }
         let state = self.cluster.state()?;
         let known = state.user(name);

@@ -4,11 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::protected_mode;
 use crate::error::{Error, Result};
 use crate::peers::far_end_is_trusted;
+
+/// Look-ups at once: each reads the table of all connections, and who comes often must not have a thread for each.
+static LOOKING: Semaphore = Semaphore::const_new(2);
 
 /// The other end of a connection. Whose process it is is looked up once, where it matters.
 #[derive(Debug)]
@@ -27,7 +30,11 @@ impl FarEnd {
     async fn is_trusted(&self) -> bool {
         let (far, near) = (self.far, self.near);
         let look = move || far_end_is_trusted(far, near);
-        let looked = self.is_trusted.get_or_init(async || tokio::task::spawn_blocking(look).await.unwrap_or(false));
+        let looked = self.is_trusted.get_or_init(async || {
+            // It is never closed.
+            let _place = LOOKING.acquire().await.ok();
+            tokio::task::spawn_blocking(look).await.unwrap_or(false)
+        });
         *looked.await
     }
 }

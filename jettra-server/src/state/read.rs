@@ -1,5 +1,6 @@
 //! Reads: on any thread, beside applies.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -157,6 +158,11 @@ impl State {
     /// The members' documents, by `NodeID`.
     pub fn members(&self) -> Vec<MemberDoc> {
         self.view().core.members.values().cloned().collect()
+    }
+
+    /// All users, by name. The same `Arc` as before, as long as somebody holds it, means that none has changed.
+    pub fn users(&self) -> Arc<BTreeMap<String, User>> {
+        Arc::clone(&self.view().core.users)
     }
 
     /// A user.
