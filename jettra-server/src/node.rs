@@ -108,7 +108,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         _ if was_stopped => Ok(()),
         Err(why) => Err(StartError::Start(why)),
         Ok(()) => {
-            tokio::spawn(auth.set_configured_password());
+            cluster.keep("what sets the configured password", auth.set_configured_password());
             let mut stopped = cluster.stopped();
             let stopped = async { stopped.wait_for(|s| *s != Stop::Running).await.map(|s| s.clone()) };
             tokio::select! {
@@ -254,7 +254,7 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
         if config.distributed && !config.bootstrap {
             tracing::info!(url = cluster.url(), "waiting to be registered by a member of a cluster");
             if !peers.is_empty() {
-                tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
+                cluster.keep("what asks the peers to be registered", cluster.clone().ask_peers(peers, config.voter));
             }
             return Ok(());
         }
@@ -262,7 +262,7 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
             && let Some(url) = cluster.find_cluster(&peers).await
         {
             tracing::warn!(peer = url, "Bootstrap is true, but a peer belongs to a cluster already: asking to join it");
-            tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
+            cluster.keep("what asks the peers to be registered", cluster.clone().ask_peers(peers, config.voter));
             return Ok(());
         }
         if config.distributed
@@ -275,20 +275,20 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
                  waiting to be registered"
             );
             if !peers.is_empty() {
-                tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
+                cluster.keep("what asks the peers to be registered", cluster.clone().ask_peers(peers, config.voter));
             }
             return Ok(());
         }
         begin_cluster(cluster, config).await?;
     }
     let consensus = cluster.open().await?;
-    tokio::spawn(cluster.clone().announce_move(consensus.clone(), peers));
+    cluster.keep("what tells the members where this node is", cluster.clone().announce_move(consensus.clone(), peers));
     if cluster.identity().membership.is_some_and(|m| m.raft_id == FIRST) {
         // The first node finishes what a crash during its first start may have left; once it is noted that Raft has
         // begun, an empty log was refused before this.
         consensus.initialize(cluster.member()).await?;
         cluster.keep_promised().await?;
-        tokio::spawn(give_identity(cluster.clone()));
+        cluster.keep("what gives the cluster its id", give_identity(cluster.clone()));
     }
     tracing::info!(
         url = cluster.url(),
