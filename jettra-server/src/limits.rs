@@ -62,6 +62,7 @@ pub const JOIN: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn what_depends_on_another_fits_it() {
         assert!(REQUESTS_FINISH < STOP && STOP < EXIT && EXIT < STOP_PROMISED);
@@ -69,6 +70,6 @@ mod tests {
         assert!(SCAN_TURN < SCAN && TIMEOUT <= SCAN);
         assert!(HEAD < BODY);
         assert!(WATCH_PROGRESS < WATCH_IDLE, "who takes what it is told is not idle");
-        assert!(TOKEN_MS < TOKEN_LONGEST_MS);
+        const { assert!(TOKEN_MS < TOKEN_LONGEST_MS) };
     }
 }
