@@ -54,6 +54,41 @@ async fn answers(node: &Node) -> Vec<Value> {
     all
 }
 
+/// Makes a fixture the data of a node; gives what was noted.
+fn unpack(fixture: &Path, node: &Node) -> Vec<Value> {
+    let mut noted = Vec::new();
+    for line in std::fs::read_to_string(fixture).unwrap().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let Some(path) = line["path"].as_str() else {
+            noted.push(line);
+            continue;
+        };
+        let path = node.dir().join("data").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, BASE64.decode(line["content"].as_str().unwrap()).unwrap()).unwrap();
+    }
+    noted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_the_first_level_has_no_read_replicas_before_it_is_raised() {
+    let root = tempfile::tempdir().unwrap();
+    let mut first = node(root.path());
+    unpack(&fixtures().join("data-0.1.0-level-1.ndjson"), &first);
+    first.start().await;
+    let mut other = Node::new(root.path(), "node2", common::member_config("node2", false));
+    other.start().await;
+    let level = async || first.get("/api/cluster").await.ok()["featureLevel"].clone();
+    assert_eq!(level().await, 1);
+    // Nothing is left of a registration that older versions could not read.
+    let body = json!({ "url": other.url(), "voter": false });
+    let error = first.post("/api/cluster/register", &body).await.error("conflict");
+    assert!(error["message"].as_str().unwrap().contains("/api/cluster/upgrade"), "{error}");
+    assert_eq!(first.get("/api/cluster").await.ok()["nodes"].as_array().unwrap().len(), 1);
+    first.post("/api/cluster/upgrade", "{}").await.ok();
+    assert_eq!(first.post("/api/cluster/register", &body).await.ok()["node"]["role"], "REPLICA");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kept_data_directory_opens_as_it_was_left() {
     let mut tried = 0;
@@ -61,17 +96,7 @@ async fn every_kept_data_directory_opens_as_it_was_left() {
         let fixture = fixture.unwrap().path();
         let root = tempfile::tempdir().unwrap();
         let mut node = node(root.path());
-        let mut noted = Vec::new();
-        for line in std::fs::read_to_string(&fixture).unwrap().lines() {
-            let line: Value = serde_json::from_str(line).unwrap();
-            let Some(path) = line["path"].as_str() else {
-                noted.push(line);
-                continue;
-            };
-            let path = node.dir().join("data").join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, BASE64.decode(line["content"].as_str().unwrap()).unwrap()).unwrap();
-        }
+        let noted = unpack(&fixture, &node);
         node.start().await;
         for (now, then) in answers(&node).await.iter().zip(&noted) {
             if then["ask"] == "/api/cluster/settings" {

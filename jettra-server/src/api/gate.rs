@@ -23,7 +23,7 @@ use super::request::{Query, Request, call};
 use super::system::LIVEZ;
 use super::{Access, App, Kind, Route, health, routes, rpc, span};
 use crate::auth::{Basis, FarEnd, Origin, Principal, Role, check_host, check_one_host, check_page};
-use crate::cluster::Call;
+use crate::cluster::{Call, Consistency};
 use crate::error::{Error, Result};
 use crate::state::CHANGED;
 
@@ -224,7 +224,7 @@ async fn look_again(
     refused: &Error,
 ) -> Error {
     let call = Call::internal(deadline.saturating_duration_since(Instant::now()));
-    if app.cluster.ready_to_read(&call, false).await.is_err() {
+    if app.cluster.ready_to_read(&call, Consistency::Linearizable, None).await.is_err() {
         return Error::unauthorized(refused.message());
     }
     match principal(app, access, authorization, origin, Basis::Cluster).await {

@@ -11,9 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::App;
 use crate::auth::{Origin, Principal};
-use crate::cluster::Call;
+use crate::cluster::{Call, Consistency};
 use crate::error::{Error, Result};
-use crate::raft::Consensus;
 use crate::state::names::shown;
 use crate::state::{CollectionName, Condition, DatabaseName, DocumentId, RequestKey};
 
@@ -230,41 +229,22 @@ impl Request {
     /// # Errors
     /// `bad_request`, `no_leader`, `unavailable` (too far behind), `timeout` (`min_index` not reached).
     pub async fn ready_to_read(&self, app: &App) -> Result<u64> {
-        let consensus = app.cluster.consensus()?;
-        self.wait_to_read(app, &consensus).await?;
-        Ok(consensus.applied_index())
+        let min_index = self.query.parsed("min_index", "a log index")?;
+        app.cluster.ready_to_read(&self.call, self.consistency()?, min_index).await
     }
 
-    async fn wait_to_read(&self, app: &App, consensus: &Consensus) -> Result<()> {
-        if let Some(min) = self.query.parsed::<u64>("min_index", "a log index")?
-            && !consensus.wait_applied(min, self.call.left()).await
-        {
-            return Err(Error::timeout(format!(
-                "this node has applied index {} and not {min} yet: try again, or ask another node",
-                consensus.applied_index()
-            ))
-            .with("appliedIndex", consensus.applied_index()));
-        }
-        match self.query.get("consistency").unwrap_or("linearizable") {
-            consistency @ ("linearizable" | "lease") => {
-                app.cluster.ready_to_read(&self.call, consistency == "lease").await?;
-                // Who asks was looked at before this node had caught up.
-                app.cluster.check_right(self.call.by.as_ref())
-            }
-            "local" => {
-                let Some(max) = self.query.parsed::<u64>("max_lag", "a number of entries")? else { return Ok(()) };
-                let picture = consensus.picture();
-                let lag = picture.last.max(picture.committed).saturating_sub(consensus.applied_index());
-                if lag <= max {
-                    return Ok(());
-                }
-                let message = format!("this node is {lag} entries behind, the request allows {max}: ask another node");
-                Err(Error::unavailable(message).with("lag", lag))
-            }
+    /// How new the answer must be: `consistency` and `max_lag`.
+    fn consistency(&self) -> Result<Consistency> {
+        let max_lag = self.query.parsed("max_lag", "a number of entries")?;
+        Ok(match self.query.get("consistency").unwrap_or("linearizable") {
+            "linearizable" => Consistency::Linearizable,
+            "lease" => Consistency::Lease,
+            "local" => Consistency::Local { max_lag },
             other => {
-                Err(Error::bad_request(format!("consistency: {} is none of linearizable, lease, local", shown(other))))
+                let shown = shown(other);
+                return Err(Error::bad_request(format!("consistency: {shown} is none of linearizable, lease, local")));
             }
-        }
+        })
     }
 }
 

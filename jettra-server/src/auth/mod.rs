@@ -26,7 +26,7 @@ use serde::Serialize;
 
 use self::password::{Verifier, check_fitness};
 use self::token::Renewals;
-use crate::cluster::{Call, Cluster};
+use crate::cluster::{Call, Cluster, Consistency};
 use crate::error::{Error, Result};
 use crate::state::{By, Command, NewUser, Op, State, User};
 use jettra_client::wire::{ErrorCode, LoginAnswer};
@@ -244,7 +244,7 @@ impl Auth {
     /// Catches up with the leader where there is one; whether this node has learned of other users by it than `known`.
     async fn has_learned_more(&self, known: &Arc<BTreeMap<String, User>>) -> bool {
         let call = Call::internal(LEARN);
-        self.cluster.ready_to_read(&call, false).await.is_ok()
+        self.cluster.ready_to_read(&call, Consistency::Linearizable, None).await.is_ok()
             && self.state().is_some_and(|state| !Arc::ptr_eq(&state.users(), known))
     }
 

@@ -3,7 +3,8 @@
 //! - `admission`: whom it lets open a session
 //! - [`identity`]: who this node is, on disk; [`addresses`]: where the other members were last
 //! - `refetch`: a member without its state fetches it from another one
-//! - `route`: writes and reads, here or at the leader
+//! - `route`: writes, here or at the leader
+//! - `reads`: how new a read must be, and how a node gets as far
 //! - `claim`: another cluster that counts this node as its member
 //! - `room`: whether the disk has room for a write
 //! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
@@ -35,6 +36,7 @@ mod journal;
 mod membership;
 mod plan;
 mod promotion;
+mod reads;
 mod refetch;
 mod register;
 mod replicas;
@@ -53,6 +55,7 @@ pub use join::JoinRequest;
 pub use journal::EventQuery;
 pub use membership::{ClusterCall, ClusterRequest};
 pub use plan::Verdict;
+pub use reads::Consistency;
 pub use report::Report;
 pub use route::{Call, Forward, Forwarded, Work};
 pub use samples::Samples;
@@ -169,6 +172,7 @@ pub struct Cluster {
     /// What the cluster did in the last quarter of an hour.
     pub samples: Samples,
     time: time::Time,
+    reads: reads::Reads,
 }
 
 impl Cluster {
@@ -218,6 +222,7 @@ impl Cluster {
             wrong_passwords: Arc::default(),
             samples: Samples::default(),
             time: time::Time::default(),
+            reads: reads::Reads::default(),
         }))
     }
 
@@ -343,7 +348,7 @@ impl Cluster {
     /// As [`Cluster::ready_to_read`].
     pub async fn catch_up_once(self: &Arc<Self>, call: &Call) -> Result<()> {
         if !self.caught_up.load(Ordering::Relaxed) {
-            self.ready_to_read(call, false).await?;
+            self.ready_to_read(call, Consistency::Linearizable, None).await?;
             self.caught_up.store(true, Ordering::Relaxed);
         }
         Ok(())

@@ -18,9 +18,6 @@ use crate::state::{By, Command, Op, stamp};
 /// The principal of what nodes do by themselves. No user has this name.
 pub(super) const OWN: &str = "_node";
 
-/// How long confirming the leader may take, whoever waits.
-const READ_ROUND: Duration = Duration::from_secs(5);
-
 /// How long a node that is asked by another one waits until it knows as much of the user as that one.
 const KNOWS: Duration = Duration::from_secs(1);
 
@@ -196,31 +193,6 @@ impl Cluster {
         e.code() == ErrorCode::NotFound || is_gone()
     }
 
-    /// Waits until this node may serve a linearizable read (or one on the leader's lease).
-    ///
-    /// # Errors
-    /// `no_leader` when the leader cannot be reached or this node does not catch up in time.
-    pub async fn ready_to_read(self: &Arc<Self>, call: &Call, lease: bool) -> Result<()> {
-        let consensus = self.consensus()?;
-        let node = self.clone();
-        // Shared by all that wait: so neither this reader's time limit nor its wish not to be forwarded
-        // counts, which is about requests and not about confirming who leads.
-        let round = move || {
-            let node = node.clone();
-            async move { node.ask_read_index(&Call::internal(READ_ROUND), lease).await }
-        };
-        let asked = tokio::time::timeout(call.left(), consensus.share_read(lease, round)).await;
-        let index = asked.map_err(|_| Error::no_leader("the leader could not be confirmed in time: try again"))??;
-        if consensus.wait_applied(index, call.left()).await {
-            return Ok(());
-        }
-        Err(Error::no_leader(format!(
-            "this node has applied index {} of {index} and did not catch up in time: try again, or ask another node",
-            consensus.applied_index()
-        ))
-        .with("appliedIndex", consensus.applied_index()))
-    }
-
     /// Refuses somebody whose right has ended, as far as this node knows.
     ///
     /// # Errors
@@ -245,21 +217,6 @@ impl Cluster {
             ));
         }
         self.check_right(Some(by))
-    }
-
-    async fn ask_read_index(self: &Arc<Self>, call: &Call, lease: bool) -> Result<u64> {
-        let here = move |consensus: Arc<Consensus>, _| async move { consensus.read_index(lease).await };
-        let asked = self.at_leader(call, true, here, || Ok(Work::ReadIndex(lease))).await;
-        // Nothing was written, so nothing is in doubt.
-        let asked = asked.map_err(|e| match e.code() {
-            ErrorCode::Timeout => Error::no_leader("the leader could not be confirmed in time: try again"),
-            _ => e,
-        });
-        match asked? {
-            Reached::Here(index) => Ok(index),
-            Reached::There(Forwarded::ReadIndex(index)) => Ok(index),
-            Reached::There(_) => Err(wrong_answer()),
-        }
     }
 
     /// Does work that another node forwarded: here, or not at all.
@@ -301,7 +258,7 @@ impl Cluster {
     }
 
     /// Tries `here` until it is done; where this node does not lead, sends `work` to who does.
-    async fn at_leader<T, F, Fut>(
+    pub(super) async fn at_leader<T, F, Fut>(
         self: &Arc<Self>,
         call: &Call,
         repeatable: bool,
@@ -403,7 +360,7 @@ impl Cluster {
     }
 }
 
-enum Reached<T> {
+pub(super) enum Reached<T> {
     Here(T),
     There(Forwarded),
 }
@@ -430,6 +387,6 @@ fn not_json(e: serde_json::Error) -> Error {
     Error::internal(format!("a command that is no JSON: {e}"))
 }
 
-fn wrong_answer() -> Error {
+pub(super) fn wrong_answer() -> Error {
     Error::internal("the leader answered with something else than was asked")
 }

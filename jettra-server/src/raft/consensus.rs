@@ -22,7 +22,6 @@ use super::log::LogStore;
 use super::machine::Machine;
 use super::network::Network;
 use super::pace::Sending;
-use super::read_gate::ReadGate;
 use super::store::StateStore;
 use super::types::{Member, Proposal, Raft, StoredMembership, TypeConfig};
 use crate::error::{Error, Result};
@@ -136,8 +135,6 @@ pub struct Consensus {
     id: u64,
     cluster: String,
     applied: watch::Receiver<u64>,
-    confirmed: ReadGate,
-    leased: ReadGate,
     in_flight: Arc<Semaphore>,
     commits: Arc<Commits>,
     election_max: Duration,
@@ -229,8 +226,6 @@ impl Consensus {
             id,
             cluster: cluster.to_owned(),
             applied,
-            confirmed: ReadGate::default(),
-            leased: ReadGate::default(),
             in_flight: Arc::new(Semaphore::new((settings.in_flight_bytes / KIB).min(Semaphore::MAX_PERMITS))),
             commits: Arc::default(),
             election_max: settings.election_max,
@@ -447,19 +442,6 @@ impl Consensus {
             ))),
             Err(RaftError::Fatal(e)) => Err(halted(&self.fault(&e))),
         }
-    }
-
-    /// Shares one round of `round` among the reads that wait for one.
-    ///
-    /// # Errors
-    /// What the round says.
-    pub async fn share_read<F, Fut>(&self, lease: bool, round: F) -> Result<u64>
-    where
-        F: Fn() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<u64>> + Send + 'static,
-    {
-        let gate = if lease { &self.leased } else { &self.confirmed };
-        gate.pass(round).await
     }
 
     /// Adds a node that replicates and does not vote. Idempotent.

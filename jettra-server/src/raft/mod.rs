@@ -21,7 +21,6 @@ mod machine;
 mod network;
 pub mod offline;
 mod pace;
-mod read_gate;
 mod snapshot;
 mod store;
 #[cfg(test)]
