@@ -15,19 +15,12 @@ use crate::cluster::identity::{self, Identity, Membership};
 use crate::cluster::{Call, Cluster, Options, Stop};
 use crate::config::Config;
 use crate::descriptors;
+use crate::limits;
 use crate::machine::Machine;
 use crate::peers::{Secret, Secrets};
 use crate::raft::Settings;
 use crate::remedy::{Fault, Kind};
 use crate::state::{Command, Op};
-
-/// How long stopping may take altogether.
-const STOP: Duration = Duration::from_millis(4500);
-/// Queries that may read a collection at once: each holds back what may be deleted.
-const SCANS: usize = 64;
-
-/// How long requests under way have to finish once the node stops.
-const GRACE: Duration = Duration::from_millis(1500);
 
 /// Why a node did not start, or could not go on. Displays as one line with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +63,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         prometheus,
         hosts,
         config: config.clone(),
-        scans: Arc::new(Semaphore::new(SCANS)),
+        scans: Arc::new(Semaphore::new(limits::SCANS)),
         live: Arc::default(),
         watches: Watches::new(config.max_connections),
     });
@@ -83,7 +76,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         async {
             served.await.ok();
         },
-        GRACE,
+        limits::REQUESTS_FINISH,
     );
     cluster.keep("what accepts connections", async {
         serving.await;
@@ -131,8 +124,8 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         }
         cluster.close().await;
     };
-    if tokio::time::timeout(STOP, stop).await.is_err() {
-        tracing::warn!(limit = ?STOP, "not everything ended in time; what was acknowledged is on disk");
+    if tokio::time::timeout(limits::STOP, stop).await.is_err() {
+        tracing::warn!(limit = ?limits::STOP, "not everything ended in time; what was acknowledged is on disk");
     }
     outcome
 }
