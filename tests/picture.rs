@@ -44,8 +44,9 @@ async fn streamed(node: &Node) -> Result<Value, String> {
     Err(text)
 }
 
-/// Everything that a node left without a majority is asked: nobody leads, and `dead` are silent.
-async fn shows_no_leader(node: &Node, dead: &[&Node]) {
+/// Everything that a node left without a majority is asked: nobody leads, and `dead` are silent, whom it has heard before
+/// or has not.
+async fn shows_no_leader(node: &Node, dead: &[&Node], has_heard: bool) {
     let ids: Vec<String> = dead.iter().map(|node| node.id.clone()).collect();
     let voters = dead.len() + 1;
     eventually(SHOWN, &format!("{} shows no leader, and {ids:?} silent", node.id), async || {
@@ -85,7 +86,8 @@ async fn shows_no_leader(node: &Node, dead: &[&Node]) {
         for dead in dead {
             let entry = told["nodes"].as_array().unwrap().iter().find(|entry| entry["id"] == dead.id.as_str()).unwrap();
             let seen = entry["lastSeen"].as_u64().unwrap();
-            assert!(seen + 2_000 < now_ms() && seen > now_ms() - 120_000, "{entry}");
+            let is_past = seen + 2_000 < now_ms() && seen > now_ms() - 120_000;
+            assert!(if has_heard { is_past } else { seen == 0 }, "{entry}");
             assert_eq!(told["raftPeerStates"][dead.url()], "INACTIVE", "{told}");
             assert_eq!(told["raftPeerIds"][dead.url()], dead.id.as_str(), "{told}");
             assert_eq!(told["raftPeerLastSeen"][dead.url()], seen, "{told}");
@@ -155,7 +157,7 @@ async fn two_of_three_die_and_the_one_that_is_left_says_so() {
         let dead: Vec<usize> = (0..3).filter(|place| *place != survivor).collect();
         dead.iter().for_each(|place| cluster.nodes[*place].kill());
         let gone: Vec<&Node> = dead.iter().map(|place| &cluster.nodes[*place]).collect();
-        shows_no_leader(&cluster.nodes[survivor], &gone).await;
+        shows_no_leader(&cluster.nodes[survivor], &gone, true).await;
 
         // Only one comes back: that makes a majority, and the third stays silent.
         cluster.nodes[dead[0]].start().await;
@@ -175,6 +177,41 @@ async fn two_of_three_die_and_the_one_that_is_left_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_of_three_hang_and_answer_again() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    for survivor in [leader, cluster.followers().await[0]] {
+        let hang: Vec<&Node> = cluster
+            .nodes
+            .iter()
+            .filter(|node| node.id != cluster.nodes[survivor].id)
+            .inspect(|node| node.pause())
+            .collect();
+        shows_no_leader(&cluster.nodes[survivor], &hang, true).await;
+        hang.iter().for_each(|node| node.resume());
+        shows_all_well(&cluster).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_comes_back_alone_has_heard_nobody() {
+    let mut cluster = Cluster::start(3).await;
+    // Once as it led, once as it followed.
+    for led in [true, false] {
+        let leader = cluster.leader().await;
+        let back = if led { leader } else { cluster.followers().await[0] };
+        cluster.nodes.iter_mut().for_each(Node::kill);
+        cluster.nodes[back].start().await;
+        let gone: Vec<&Node> = cluster.nodes.iter().filter(|node| !node.is_running()).collect();
+        shows_no_leader(&cluster.nodes[back], &gone, false).await;
+        for node in cluster.nodes.iter_mut().filter(|node| !node.is_running()) {
+            node.launch();
+        }
+        shows_all_well(&cluster).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_is_killed_and_an_old_script_finds_it_inactive() {
     let mut cluster = Cluster::start(2).await;
     for kills_leader in [false, true] {
@@ -189,7 +226,7 @@ async fn one_of_two_is_killed_and_an_old_script_finds_it_inactive() {
             if told.body.contains(&expected) { Ok(()) } else { Err(told.shown()) }
         })
         .await;
-        shows_no_leader(&cluster.nodes[1 - victim], &[&cluster.nodes[victim]]).await;
+        shows_no_leader(&cluster.nodes[1 - victim], &[&cluster.nodes[victim]], true).await;
         cluster.nodes[victim].start().await;
         shows_all_well(&cluster).await;
     }

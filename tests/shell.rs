@@ -265,6 +265,8 @@ async fn the_cluster_is_shown_and_changed() {
     assert_eq!(out, "Registered node4\n");
     let out = commands(&cluster.nodes[0], "cluster status").await.ok();
     assert_eq!(row(&out, "node4")[2..5], ["ACTIVE", "REPLICA", "no"], "{out}");
+    let asked = commands(cluster.nodes.last().unwrap(), "cluster status").await.ok();
+    assert!(asked.contains("Asked node4 (REPLICA), leader "), "{asked}");
     let out = commands(&cluster.nodes[0], "cluster promote node4 --dry-run; cluster promote node4").await.ok();
     assert!(out.contains("3 voters, 3 active, majority 2, may lose 1") && out.ends_with("Promoted node4\n"), "{out}");
     let out = commands(&cluster.nodes[0], "cluster demote node4 --dry-run; federated demote node4").await.ok();

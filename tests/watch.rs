@@ -155,7 +155,8 @@ struct Stream {
 
 impl Stream {
     async fn open(node: &Node, path: &str, last_event_id: Option<&str>) -> Self {
-        let mut request = node.request("GET", path);
+        // As long as the test goes on, however busy the machine is.
+        let mut request = node.request("GET", path).timeout(300 * SECOND);
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }

@@ -4,6 +4,7 @@
 //!
 //! Bottom up; a module knows only those above it in this list:
 //!
+//! - [`limits`]: the bounds and times that a user notices, or that another one depends on
 //! - [`error`]: the public error, a code from a closed table with a message that says what to do next
 //! - [`feature`]: what the nodes of a cluster have agreed to write
 //! - [`descriptors`]: how many files, and so connections, there may be at once
@@ -45,6 +46,7 @@ pub mod error;
 pub mod feature;
 pub mod files;
 pub mod lasting;
+pub mod limits;
 pub mod machine;
 pub mod node;
 pub mod old_data;

@@ -15,19 +15,12 @@ use crate::cluster::identity::{self, Identity, Membership};
 use crate::cluster::{Call, Cluster, Options, Stop};
 use crate::config::Config;
 use crate::descriptors;
+use crate::limits;
 use crate::machine::Machine;
 use crate::peers::{Secret, Secrets};
 use crate::raft::Settings;
 use crate::remedy::{Fault, Kind};
 use crate::state::{Command, Op};
-
-/// How long stopping may take altogether.
-const STOP: Duration = Duration::from_millis(4500);
-/// Queries that may read a collection at once: each holds back what may be deleted.
-const SCANS: usize = 64;
-
-/// How long requests under way have to finish once the node stops.
-const GRACE: Duration = Duration::from_millis(1500);
 
 /// Why a node did not start, or could not go on. Displays as one line with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +63,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         prometheus,
         hosts,
         config: config.clone(),
-        scans: Arc::new(Semaphore::new(SCANS)),
+        scans: Arc::new(Semaphore::new(limits::SCANS)),
         live: Arc::default(),
         watches: Watches::new(config.max_connections),
     });
@@ -83,7 +76,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         async {
             served.await.ok();
         },
-        GRACE,
+        limits::REQUESTS_FINISH,
     );
     cluster.keep("what accepts connections", async {
         serving.await;
@@ -108,7 +101,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         _ if was_stopped => Ok(()),
         Err(why) => Err(StartError::Start(why)),
         Ok(()) => {
-            tokio::spawn(auth.set_configured_password());
+            cluster.keep("what sets the configured password", auth.set_configured_password());
             let mut stopped = cluster.stopped();
             let stopped = async { stopped.wait_for(|s| *s != Stop::Running).await.map(|s| s.clone()) };
             tokio::select! {
@@ -131,8 +124,8 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         }
         cluster.close().await;
     };
-    if tokio::time::timeout(STOP, stop).await.is_err() {
-        tracing::warn!(limit = ?STOP, "not everything ended in time; what was acknowledged is on disk");
+    if tokio::time::timeout(limits::STOP, stop).await.is_err() {
+        tracing::warn!(limit = ?limits::STOP, "not everything ended in time; what was acknowledged is on disk");
     }
     outcome
 }
@@ -254,7 +247,7 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
         if config.distributed && !config.bootstrap {
             tracing::info!(url = cluster.url(), "waiting to be registered by a member of a cluster");
             if !peers.is_empty() {
-                tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
+                cluster.keep("what asks the peers to be registered", cluster.clone().ask_peers(peers, config.voter));
             }
             return Ok(());
         }
@@ -262,7 +255,7 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
             && let Some(url) = cluster.find_cluster(&peers).await
         {
             tracing::warn!(peer = url, "Bootstrap is true, but a peer belongs to a cluster already: asking to join it");
-            tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
+            cluster.keep("what asks the peers to be registered", cluster.clone().ask_peers(peers, config.voter));
             return Ok(());
         }
         if config.distributed
@@ -275,20 +268,20 @@ async fn begin(cluster: &Arc<Cluster>, config: &Config) -> Result<(), String> {
                  waiting to be registered"
             );
             if !peers.is_empty() {
-                tokio::spawn(cluster.clone().ask_peers(peers, config.voter));
+                cluster.keep("what asks the peers to be registered", cluster.clone().ask_peers(peers, config.voter));
             }
             return Ok(());
         }
         begin_cluster(cluster, config).await?;
     }
     let consensus = cluster.open().await?;
-    tokio::spawn(cluster.clone().announce_move(consensus.clone(), peers));
+    cluster.keep("what tells the members where this node is", cluster.clone().announce_move(consensus.clone(), peers));
     if cluster.identity().membership.is_some_and(|m| m.raft_id == FIRST) {
         // The first node finishes what a crash during its first start may have left; once it is noted that Raft has
         // begun, an empty log was refused before this.
         consensus.initialize(cluster.member()).await?;
         cluster.keep_promised().await?;
-        tokio::spawn(give_identity(cluster.clone()));
+        cluster.keep("what gives the cluster its id", give_identity(cluster.clone()));
     }
     tracing::info!(
         url = cluster.url(),

@@ -8,14 +8,11 @@ use std::time::Duration;
 use crate::cli::{Cli, RunArgs, Task};
 use crate::cluster::identity;
 use crate::config::{Config, ConfigError, Loaded};
+use crate::limits;
 use crate::signals::Signals;
 use crate::{demo, descriptors, node, old_data, output, private, recover, repair, telemetry};
 use clap::Parser;
 use tokio::sync::oneshot;
-
-/// How long a node may take to finish what it has accepted. Below the 5 s that operators are
-/// promised, with room for the exit itself.
-const GRACE: Duration = Duration::from_millis(4_700);
 
 /// How long the end waits for standard error to take the last lines.
 const LAST_LINES: Duration = Duration::from_millis(200);
@@ -108,9 +105,9 @@ async fn serve(config: Config, exit_with_stdin: bool) -> u8 {
     drop(stop);
     tokio::select! {
         outcome = &mut node => exit_code(outcome),
-        () = tokio::time::sleep(GRACE) => {
+        () = tokio::time::sleep(limits::EXIT) => {
             // Acknowledged writes are on disk, so this end is as good as any; only answers are missing.
-            tracing::warn!(after = ?GRACE, "stopped without finishing every request");
+            tracing::warn!(after = ?limits::EXIT, "stopped without finishing every request");
             exit_now(0)
         }
         signal = signals.next() => {

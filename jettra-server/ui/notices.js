@@ -63,7 +63,8 @@ export function connectionNotice() {
   const tell = () => {
     const silent = live.error?.isUnreachable !== false;
     setText(title, silent ? "This node does not answer." : "This node tells nothing now.");
-    setText(text, `Since ${duration(Date.now() - (live.downSince ?? Date.now()))}${silent ? "" : `: ${live.error.message}`}. ${
+    const down = Date.now() - (live.downSince ?? Date.now());
+    setText(text, `Since ${down < 1000 ? "a moment ago" : duration(down)}${silent ? "" : `: ${live.error.message}`}. ${
       live.cluster ? "Below is the last picture. " : ""}This page goes on by itself.`);
   };
   let ticking = null;

@@ -262,12 +262,15 @@ async fn replicas_are_promoted_and_voters_demoted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demotion_whose_leader_dies_ends_one_way_or_the_other() {
     let mut story = Story::of(3).await;
+    let mut demoted = 0;
     for round in 0..4 {
         let (leader, target) = (story.leader().await.id.clone(), story.follower().await.id.clone());
         let request = story.node(&leader).request("POST", "/api/cluster/demote");
         let asked = tokio::spawn(request.body(json!({ "node": target }).to_string()).send());
-        // Between any of its steps, as it comes.
-        tokio::time::sleep(Duration::from_millis(3 + 4 * round)).await;
+        // As soon as the wish is written, or a little later: between any two of the steps that follow, as it comes.
+        let written = async { while document(story.node(&leader), &target).await.unwrap()["replica"] != true {} };
+        tokio::time::timeout(LIMIT, written).await.expect("the demotion begins");
+        tokio::time::sleep(Duration::from_millis(6 * round)).await;
         story.node_mut(&leader).kill();
         asked.await.unwrap().ok();
         story.node_mut(&leader).start().await;
@@ -277,12 +280,15 @@ async fn a_demotion_whose_leader_dies_ends_one_way_or_the_other() {
             if doc["voter"] == json!(!replica) { Ok(replica) } else { Err(doc.to_string()) }
         })
         .await;
+        // What the next leader knows of the wish it carries out.
         println!("round {round}: {}", if replica { "demoted" } else { "not demoted" });
+        demoted += u32::from(replica);
         if replica {
             act(story.leader().await, "promote", json!({ "node": target })).await.ok();
         }
         story.stands(&FOUR[..3]).await;
     }
+    assert!(demoted > 0, "no demotion was begun");
     story.ends().await;
 }
 

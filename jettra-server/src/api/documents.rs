@@ -13,6 +13,7 @@ use super::room::{self, Held};
 use super::{Access, App, Route, route};
 use crate::auth::{Principal, Role};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::state::{
     Action, Answer as Applied, CollectionName, Command, DatabaseName, Doc, Document, DocumentId, Halt,
     IdentifiedDocument, MergePatch, Op, State, Version, Write, WriteResult, names::shown,
@@ -29,9 +30,6 @@ pub(super) const ROUTES: &[Route] = &[
     route!(GET "/api/version", Access::Role(Role::Reader), Read, ["db", "col", "id", "version"], "one of them", version),
     route!(POST "/api/restore-version", Access::Role(Role::WriteReader), WriteOne, [], "makes a superseded state the newest again", restore),
 ];
-
-/// Documents that one bulk request may have.
-const BULK_DOCUMENTS: usize = 10_000;
 
 /// Where a write goes: nobody but the cluster itself writes into `_system`.
 fn writable(db: &DatabaseName, col: &CollectionName) -> Result<()> {
@@ -161,10 +159,11 @@ fn bulk_documents(body: &Bytes, max_bytes: usize) -> Result<Vec<IdentifiedDocume
         let lines = body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
         lines.map(|line| body.slice_ref(line)).collect()
     };
-    if pieces.len() > BULK_DOCUMENTS {
+    if pieces.len() > limits::BULK_DOCUMENTS {
         return Err(Error::too_large(format!(
-            "{} documents in one request, {BULK_DOCUMENTS} are the most: send several requests",
-            pieces.len()
+            "{} documents in one request, {} are the most: send several requests",
+            pieces.len(),
+            limits::BULK_DOCUMENTS
         )));
     }
     pieces

@@ -25,6 +25,7 @@ use super::{Access, App, Kind, Route, health, routes, rpc, span};
 use crate::auth::{Basis, FarEnd, Origin, Principal, Role, check_host, check_one_host, check_page};
 use crate::cluster::{Call, Consistency};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::state::CHANGED;
 
 /// The two ends of a request's connection.
@@ -36,13 +37,8 @@ pub struct Ends {
     pub local: SocketAddr,
 }
 
-/// How long a body may take to arrive.
-const BODY: std::time::Duration = std::time::Duration::from_secs(60);
 /// A body beyond the limit is read on and thrown away up to here, so that the client reads our answer.
 const DISCARD: u64 = 256 << 20;
-
-/// Longest body of a route that is open to everybody.
-const PUBLIC_BODY: usize = 16 << 10;
 
 /// The router of all routes.
 pub fn router(app: Arc<App>) -> Router {
@@ -137,7 +133,7 @@ async fn enter(
         // A stranger may name a user and a password, and no route reads the body of a GET.
         let limit = match (route.access, &route.method) {
             (_, &Method::GET) => 0,
-            (Access::Public, _) => PUBLIC_BODY,
+            (Access::Public, _) => limits::PUBLIC_BODY,
             _ => app.config.max_body_bytes,
         };
         let body = if limit == 0 { None } else { Some(read_body(&app, &parts.headers, body, limit).await?) };
@@ -314,7 +310,9 @@ pub(super) async fn read_body(app: &App, headers: &HeaderMap, body: axum::body::
         }
         Ok(())
     };
-    tokio::time::timeout(BODY, read).await.map_err(|_| Error::bad_request("the body did not arrive within 60 s"))??;
+    tokio::time::timeout(limits::BODY, read)
+        .await
+        .map_err(|_| Error::bad_request("the body did not arrive within 60 s"))??;
     Ok(Body { bytes: if more.is_empty() { first } else { more.freeze() }, _room: room })
 }
 

@@ -10,6 +10,7 @@ use super::{Access, App, Route, route};
 use crate::auth::Role;
 use crate::cluster::EventQuery;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::state::names::shown;
 use crate::storage::Order;
 
@@ -23,7 +24,6 @@ pub(super) const ROUTES: &[Route] = &[
 
 /// Events that an answer has unless it says otherwise, and at most.
 const LIMIT: i64 = 100;
-const MOST: usize = 10_000;
 
 async fn doctor(app: &Arc<App>, _: Request) -> Result<Answer> {
     Answer::json(&app.cluster.doctor().await)
@@ -31,7 +31,7 @@ async fn doctor(app: &Arc<App>, _: Request) -> Result<Answer> {
 
 async fn events(app: &Arc<App>, request: Request) -> Result<Answer> {
     let limit = request.query.parsed::<i64>("limit", "a number")?.unwrap_or(LIMIT);
-    let limit = usize::try_from(limit).ok().filter(|n| *n > 0).unwrap_or(MOST).min(MOST);
+    let limit = usize::try_from(limit).ok().filter(|n| *n > 0).unwrap_or(limits::EVENTS).min(limits::EVENTS);
     let offset = request.query.parsed::<usize>("offset", "a number from 0 on")?.unwrap_or(0);
     let after = request.query.parsed::<u64>("after", "a revision")?.unwrap_or(0);
     let order = match request.query.get("order") {

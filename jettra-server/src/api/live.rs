@@ -20,6 +20,7 @@ use super::{Access, App, Route, route};
 use crate::auth::Role;
 use crate::cluster::{Cluster, EventQuery, Stop};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::state::By;
 use crate::storage::Order;
 
@@ -30,8 +31,6 @@ pub(super) const ROUTES: &[Route] = &[
     route!(GET "/api/cluster/stream", Access::Role(Role::Reader), Plain, [], "the cluster as Server-Sent Events: cluster (the body of GET /api/cluster) when it changes, samples (15 minutes of figures) at the start and sample every 2 s, events and doctor when they change", stream),
 ];
 
-/// Readers of one node at once, at most.
-const READERS: usize = 64;
 /// Between two looks at the cluster, when nothing calls for one earlier.
 const LOOK: Duration = Duration::from_millis(250);
 /// And never sooner than this after the last one.
@@ -64,7 +63,7 @@ pub struct Live {
 
 impl Default for Live {
     fn default() -> Self {
-        let room = Arc::new(Semaphore::new(READERS));
+        let room = Arc::new(Semaphore::new(limits::PAGES));
         let empty = || watch::Sender::new(Bytes::new());
         let (arrivals, journal) = (watch::Sender::new(0), watch::Sender::new(Arc::default()));
         Live { room, arrivals, cluster: empty(), doctor: empty(), journal }

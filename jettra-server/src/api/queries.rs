@@ -12,6 +12,7 @@ use super::stream::{Limits, written};
 use super::{Access, App, Route, route};
 use crate::auth::Role;
 use crate::error::Result;
+use crate::limits;
 use crate::query::Projection;
 use crate::state::DocumentId;
 
@@ -22,10 +23,6 @@ pub(super) const ROUTES: &[Route] = &[
 
 /// Documents that a query returns unless it says otherwise.
 const LIMIT: i64 = 100;
-/// How long a query waits for its turn.
-const TURN: std::time::Duration = std::time::Duration::from_secs(2);
-/// A query that takes longer is broken off, since its view holds back what may be deleted.
-const LONGEST: std::time::Duration = std::time::Duration::from_secs(600);
 
 async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
     let (db, col) = (request.query.database()?, request.query.collection()?);
@@ -39,7 +36,7 @@ async fn query(app: &Arc<App>, request: Request) -> Result<Answer> {
 
     let state = app.cluster.state()?;
     let shown = app.cluster.laid_over(&db, &col)?;
-    let limits = Limits { turn: TURN, idle: app.config.send_timeout, total: LONGEST };
+    let limits = Limits { turn: limits::SCAN_TURN, idle: app.config.send_timeout, total: limits::SCAN };
     let (index, body) = written((&app.scans, &app.room), limits, move |out| {
         let pin = state.pin();
         out.begin(pin.index());

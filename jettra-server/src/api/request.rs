@@ -13,11 +13,9 @@ use super::App;
 use crate::auth::{Origin, Principal};
 use crate::cluster::{Call, Consistency};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::state::names::shown;
 use crate::state::{CollectionName, Condition, DatabaseName, DocumentId, RequestKey};
-
-/// The longest that a request may ask to wait.
-const LONGEST: Duration = Duration::from_secs(300);
 
 /// What a handler gets.
 pub struct Request {
@@ -261,7 +259,7 @@ pub fn call(query: &Query, headers: &HeaderMap, principal: &Principal, id: &str,
     };
     let never = headers.get("x-jettra-forward").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"never"));
     let forward = !never && query.parsed("forward", "true or false")?.unwrap_or(true);
-    let deadline = Instant::now() + limit.min(LONGEST);
+    let deadline = Instant::now() + limit.min(limits::TIMEOUT);
     Ok(Call { principal: principal.name.clone(), by: principal.by(), deadline, forward, id: id.to_owned() })
 }
 

@@ -19,16 +19,13 @@ use super::places::Places;
 use super::{App, Listener};
 use crate::auth::FarEnd;
 use crate::descriptors;
+use crate::limits;
 use crate::peers::Pace;
 use crate::seldom::Seldom;
 
-/// A connection that sends no complete head for so long is closed.
-const HEAD: Duration = Duration::from_secs(30);
 /// Bytes that the kernel holds of an answer beyond what is on its way to the client. With more, a slow client would
 /// seem to take nothing for long, and then much at once.
 const UNSENT: u32 = 32 << 10;
-/// Requests of one HTTP/2 connection that are answered at once.
-const STREAMS: u32 = 64;
 /// Bytes that HTTP/2 takes of an answer before the client has room for them.
 const STREAM_BYTES: usize = 64 << 10;
 
@@ -41,14 +38,14 @@ pub async fn serve(app: Arc<App>, listener: Listener, stop: impl Future<Output =
     let graceful = GracefulShutdown::new();
     let (unaccepted, crowded) = (Seldom::default(), Seldom::default());
     let mut http = Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 << 10);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEAD).max_buf_size(64 << 10);
     http.http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(limits::STREAMS)
         .max_send_buf_size(STREAM_BYTES)
-        .keep_alive_interval(Some(HEAD));
+        .keep_alive_interval(Some(limits::HEAD));
     let mut stop = std::pin::pin!(stop);
-    let mut overdue = std::pin::pin!(places.clone().cut_overdue(HEAD, send_timeout));
+    let mut overdue = std::pin::pin!(places.clone().cut_overdue(limits::HEAD, send_timeout));
     loop {
         // Beyond the bound new connections wait in the kernel's queue, which is bounded as well.
         let accepted = async {

@@ -28,6 +28,7 @@ use self::password::{Verifier, check_fitness};
 use self::token::Renewals;
 use crate::cluster::{Call, Cluster, Consistency};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::state::{By, Command, NewUser, Op, State, User};
 use jettra_client::wire::{ErrorCode, LoginAnswer};
 
@@ -313,7 +314,7 @@ impl Auth {
         Ok(LoginAnswer {
             token: format!("Bearer {}", token::issue(&state, &principal.name, rev, now)?),
             role: principal.role.as_str().to_owned(),
-            expires: now + token::LIFE_MS,
+            expires: now + limits::TOKEN_MS,
         })
     }
 
@@ -327,7 +328,7 @@ impl Auth {
                 "only a token can be ended: send the one that should be as the Authorization header",
             ));
         };
-        let until_ms = crate::clock::now_ms() + token::LONGEST_MS;
+        let until_ms = crate::clock::now_ms() + limits::TOKEN_LONGEST_MS;
         let op = Op::TokenEnd { id, user: caller.name.clone(), until_ms };
         let done = self.cluster.write(call, &Command::new(op)).await?;
         done.outcome.into_result()?;

@@ -12,12 +12,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::state::State;
 
-/// How long a token lives after it was issued or renewed, in milliseconds.
-pub const LIFE_MS: u64 = 15 * 60 * 1000;
-/// How long it lives at most after it was issued, however often it is renewed, in milliseconds.
-pub const LONGEST_MS: u64 = 12 * 60 * 60 * 1000;
 /// The clocks of the node that issued a token and of the one that looks at it may differ by so much, in milliseconds.
 const CLOCKS_MS: u64 = 60 * 1000;
 
@@ -44,8 +41,8 @@ pub struct Valid {
 impl Valid {
     /// Until when it should be renewed, if it is in the second half of its life and may live on.
     pub fn renewal(&self, now: u64) -> Option<u64> {
-        let until = (now + LIFE_MS).min(self.issued.saturating_add(LONGEST_MS));
-        Some(until).filter(|until| self.ends < now + LIFE_MS / 2 && *until > self.ends)
+        let until = (now + limits::TOKEN_MS).min(self.issued.saturating_add(limits::TOKEN_LONGEST_MS));
+        Some(until).filter(|until| self.ends < now + limits::TOKEN_MS / 2 && *until > self.ends)
     }
 }
 
@@ -86,7 +83,9 @@ pub fn check(state: &State, token: &str, now: u64) -> Result<Valid> {
             "the token was issued at a time that has not come yet here: set the clocks of the nodes, and log in again",
         ));
     }
-    let ends = renewed.max(content.issued.saturating_add(LIFE_MS)).min(content.issued.saturating_add(LONGEST_MS));
+    let ends = renewed
+        .max(content.issued.saturating_add(limits::TOKEN_MS))
+        .min(content.issued.saturating_add(limits::TOKEN_LONGEST_MS));
     if ended || ends <= now {
         return Err(Error::unauthorized("the token has ended: log in again"));
     }
@@ -168,7 +167,7 @@ mod tests {
         let renewed = state(vec![set(), renewed(late + 5 * MINUTE)]);
         assert_eq!(check(&renewed, &token, late).unwrap().renewal(late), None, "it has twelve hours");
         assert!(check(&renewed, &token, late + MINUTE).is_err());
-        let ended = Op::TokenEnd { id: id(&token), user: "ann".into(), until_ms: NOW + LONGEST_MS };
+        let ended = Op::TokenEnd { id: id(&token), user: "ann".into(), until_ms: NOW + limits::TOKEN_LONGEST_MS };
         assert!(check(&state(vec![set(), ended]), &token, NOW).is_err());
     }
 }

@@ -139,7 +139,7 @@ impl Cluster {
             // What an earlier leader has committed counts here too. One that commits nothing changes no membership either.
             consensus.wait_applied(consensus.picture().last, limit.min(SETTLES)).await;
         }
-        self.check_right(who.by.as_ref())?;
+        self.check_right_of(&consensus, who.by.as_ref(), limit).await?;
         let principal = who.principal.as_str();
         tracing::info!(call = request.call.name(), dry_run = request.dry_run, principal, "cluster call");
         if let (ClusterCall::Upgrade { level }, true) = (&request.call, request.dry_run) {

@@ -46,6 +46,8 @@ mod room;
 mod route;
 mod samples;
 mod scrub;
+#[cfg(test)]
+mod tests;
 mod time;
 mod upgrade;
 mod view;

@@ -18,12 +18,11 @@ use super::{Call, Cluster, ClusterCall, ClusterRequest, Verdict};
 use crate::error::{Error, Result};
 use crate::feature;
 use crate::lasting::Unless;
+use crate::limits;
 use crate::peers::{NOT_LET_IN, NodeInfo, OwnProcess, Peer, PeerError, RPC_VERSION, Secret, Target};
 use crate::raft::{Consensus, Envelope, Member};
 use crate::state::{Answer, MemberDoc, NodeChange, NodeName, Op};
 
-/// How long a registration is waited for before it goes on in the background.
-const REGISTER_WAIT: Duration = Duration::from_secs(30);
 /// Nodes that may be registered at once because they asked for it.
 const ASKING: usize = 64;
 /// How long one change of the Raft membership may take.
@@ -84,7 +83,7 @@ impl Cluster {
             let asked = Unless::new(|| {
                 node.asking.lock().remove(&url);
             });
-            let registered = node.cluster_call(&Call::internal(REGISTER_WAIT), request).await;
+            let registered = node.cluster_call(&Call::internal(limits::JOIN), request).await;
             drop(asked);
             if let Err(e) = registered {
                 // It asks again each second.
@@ -148,7 +147,7 @@ impl Cluster {
         let joining = async move {
             // Only its steps are queued: a node that takes long to catch up holds up nobody.
             let joined = {
-                let _queue = node.queue(REGISTER_WAIT).await?;
+                let _queue = node.queue(limits::JOIN).await?;
                 let known = node.find_member(&at)?;
                 if let Some(e) = known.as_ref().and_then(|doc| node.is_otherwise(doc, voter)) {
                     return Err(e);
@@ -167,7 +166,7 @@ impl Cluster {
             Ok::<_, Error>(joined)
         };
         let joining = tokio::spawn(joining.in_current_span());
-        let name = match tokio::time::timeout(REGISTER_WAIT, joining).await {
+        let name = match tokio::time::timeout(limits::JOIN, joining).await {
             Ok(done) => match done.map_err(|e| Error::internal(e.to_string()))?? {
                 Joined::Member { name, .. } => {
                     return Ok(json!({"status": "registered", "node": self.member_view(&name)?}));

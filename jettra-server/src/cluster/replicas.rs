@@ -9,11 +9,9 @@ use super::Cluster;
 use super::membership::{Attempt, not_leading};
 use super::plan::Action;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::raft::{Consensus, NotLeader};
 use crate::state::{MemberDoc, NodeChange, NodeName, Op};
-
-/// How long a promotion is waited for before it goes on in the background.
-const PROMOTE_WAIT: Duration = Duration::from_secs(30);
 
 impl Cluster {
     /// Makes a member that does not vote a voter: at once in its document, in fact as soon as it has caught up. Does
@@ -35,7 +33,7 @@ impl Cluster {
             doc
         };
         let waiting = self.wait_until_in(&consensus, &doc.id, doc.raft_id);
-        match tokio::time::timeout(PROMOTE_WAIT.min(limit), waiting).await {
+        match tokio::time::timeout(limits::JOIN.min(limit), waiting).await {
             Ok(done) => done.map(|()| json!({"status": "promoted"})),
             Err(_) => {
                 let message = "it will vote when it has caught up: watch lagEntries in GET /api/cluster";

@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 use jettra_client::wire::{Role, Status};
 
 use super::{Cluster, Stop};
+use crate::limits;
 use crate::raft::{Consensus, Picture, ServerState};
 use crate::state::{MemberDoc, NodeChange, NodeName, Op};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(500);
-/// A node that was asked to stop is INACTIVE for so long at least, though it may still be heard: it may take so long.
-const STOPPING: Duration = Duration::from_millis(4500);
 /// The same for a node that was down already: it is heard only if it has been started again.
 const DOWN: Duration = Duration::from_secs(1);
 
@@ -122,7 +121,7 @@ fn updates(
 impl Cluster {
     /// Notes that a node was asked to stop.
     pub(super) fn note_stopping(&self, raft_id: u64) {
-        self.stopping.lock().insert(raft_id, Instant::now() + STOPPING);
+        self.stopping.lock().insert(raft_id, Instant::now() + limits::STOP);
     }
 
     /// Notes that a node that was asked to stop was down already.

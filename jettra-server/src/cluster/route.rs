@@ -18,6 +18,9 @@ use crate::state::{By, Command, Op, stamp};
 /// The principal of what nodes do by themselves. No user has this name.
 pub(super) const OWN: &str = "_node";
 
+/// How long a node that is asked by another one waits until it knows as much of the user as that one.
+const KNOWS: Duration = Duration::from_secs(1);
+
 /// What a request may cost and how far it may go.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -199,6 +202,23 @@ impl Cluster {
         self.state()?.may(by).map_err(|e| Error::internal(e.to_string()))?
     }
 
+    /// The same for a right that another node has let in: it may know more than this one has applied, which must not be
+    /// taken for less.
+    ///
+    /// # Errors
+    /// As [`Cluster::check_right`]; `unavailable` where this node does not catch up with the right in time: nothing was done.
+    pub(super) async fn check_right_of(&self, consensus: &Consensus, by: Option<&By>, limit: Duration) -> Result<()> {
+        let Some(by) = by else { return Ok(()) };
+        let applied = consensus.state().applied();
+        let base = applied.rev - applied.index.unwrap_or(applied.rev);
+        if !consensus.wait_applied(by.rev.saturating_sub(base), limit.min(KNOWS)).await {
+            return Err(Error::unavailable(
+                "this node does not know the user's last change yet: try again in a moment",
+            ));
+        }
+        self.check_right(Some(by))
+    }
+
     /// Does work that another node forwarded: here, or not at all.
     ///
     /// # Errors
@@ -221,7 +241,7 @@ impl Cluster {
                 let decoded = Command::decode(&unstamped);
                 let (command, _) = decoded.map_err(|e| Error::bad_request(format!("the forwarded command: {e}")))?;
                 if forward.principal != OWN {
-                    self.check_right(forward.by.as_ref())?;
+                    self.check_right_of(&consensus, forward.by.as_ref(), limit).await?;
                     self.has_room(command.op.brings_in())?;
                 }
                 let stamped = stamp(raw.get().as_bytes(), self.time_ms())?;

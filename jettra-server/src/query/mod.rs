@@ -3,10 +3,8 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::state::json::Fields;
-
-/// Fields that a projection names at most.
-const FIELDS: usize = 100;
 
 /// `fields=a,b`: the top-level fields that an answer shows; `_id` always.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -20,8 +18,8 @@ impl Projection {
     pub fn parse(text: Option<&str>) -> Result<Self> {
         let Some(text) = text.filter(|t| !t.is_empty()) else { return Ok(Projection(None)) };
         let names: Vec<String> = text.split(',').map(str::to_owned).collect();
-        if names.len() > FIELDS {
-            return Err(Error::bad_request(format!("fields: {} names, {FIELDS} are the most", names.len())));
+        if names.len() > limits::FIELDS {
+            return Err(Error::bad_request(format!("fields: {} names, {} are the most", names.len(), limits::FIELDS)));
         }
         Ok(Projection(Some(names)))
     }

@@ -25,12 +25,11 @@ use super::pace::Sending;
 use super::store::StateStore;
 use super::types::{Member, Proposal, Raft, StoredMembership, TypeConfig};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::peers::Peers;
 use crate::remedy::{Fault, Kind};
 use crate::state::{Outcome, State};
 
-/// How long a round of read confirmation may take.
-const READ_ROUND: Duration = Duration::from_secs(2);
 /// A leader is believed in for so long at least: a busy machine is silent for longer than an election time-out at times.
 const BELIEF: Duration = Duration::from_secs(1);
 
@@ -431,7 +430,7 @@ impl Consensus {
             return Err(Error::no_leader("this node has just started and holds no lease yet: try again in a moment"));
         }
         let policy = if lease { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex };
-        let asked = tokio::time::timeout(READ_ROUND, self.raft.get_read_linearizer(policy)).await;
+        let asked = tokio::time::timeout(limits::LEADER_ROUND, self.raft.get_read_linearizer(policy)).await;
         match asked.map_err(|_| Error::no_leader("no majority confirmed the leader in time"))? {
             Ok(linearizer) => Ok(Ok(linearizer.read_log_id().index())),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(f))) => Ok(Err(f.into())),

@@ -41,10 +41,13 @@ async fn run(shell: &mut Shell, arguments: &[&str]) -> Result<Report, Failure> {
             known(node.last_contact_ms),
         ]
     };
+    // What Raft calls a learner may be a read replica.
+    let own = view.nodes.iter().find(|node| Some(&node.id) == view.node_id.as_ref());
+    let state = own.map(|node| node.role).filter(|role| *role == Role::Replica).or(view.state);
     let summary = format!(
         "Asked {} ({}), leader {}, term {}, applied {}, committed {}, may lose {} more",
         text::plain(view.node_id.as_deref().unwrap_or("?")),
-        view.state.map_or("waiting to be registered", Role::as_str),
+        state.map_or("waiting to be registered", Role::as_str),
         text::plain(view.leader_id.as_deref().unwrap_or("none")),
         known(view.term),
         known(view.applied_index),

@@ -32,6 +32,7 @@ use super::{Access, App, Route, route, stream};
 use crate::auth::Role;
 use crate::cluster::{Cluster, Stop};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::seldom::Seldom;
 use crate::state::names::shown;
 use crate::state::{By, Change, Changed, ChangesLimit, CollectionName, State};
@@ -43,12 +44,6 @@ pub(super) const ROUTES: &[Route] = &[
     route!(GET "/api/watch", Access::Role(Role::Reader), Read, ["db", "col?", "from?"], "committed changes as Server-Sent Events, in log order; from, or the header Last-Event-ID: after this position (<rev> or <rev>.<n>), from now on without; timeout: for the start", watch),
 ];
 
-/// Watchers of one node at once, at most.
-const WATCHERS: usize = 1000;
-/// A watcher is told its position after so long without a change.
-const PROGRESS: Duration = Duration::from_secs(5);
-/// A client that takes nothing for so long is cut off.
-const IDLE: Duration = Duration::from_secs(10);
 /// A client that has not taken an event within so long is cut off where others wait for the room.
 const SLOW: Duration = Duration::from_secs(20);
 /// What one watcher reads at once.
@@ -67,7 +62,7 @@ static CUT_OFF: LazyLock<Seldom> = LazyLock::new(Seldom::default);
 impl Watches {
     /// Room for watchers on a node with so many connections: half of these stay for other requests.
     pub fn new(max_connections: usize) -> Self {
-        let room = Arc::new(Semaphore::new((max_connections / 2).clamp(1, WATCHERS)));
+        let room = Arc::new(Semaphore::new((max_connections / 2).clamp(1, limits::WATCHERS)));
         let memory = Arc::new(Memory::default());
         Watches { room, feed: Arc::new(Feed::new(memory.clone())), memory }
     }
@@ -248,7 +243,7 @@ impl Watcher {
     /// Tells what is in the state up to `upto`.
     async fn catch_up(&mut self, upto: u64) -> Result<(), End> {
         while self.position < Position::after(upto) {
-            if self.told.is_none_or(|at| at.elapsed() >= PROGRESS) {
+            if self.told.is_none_or(|at| at.elapsed() >= limits::WATCH_PROGRESS) {
                 self.tell_progress().await?;
             }
             let memory = self.memory.clone();
@@ -292,7 +287,7 @@ impl Watcher {
                 }
                 Taken::Nothing { through } => {
                     self.position = self.position.max(Position::after(through));
-                    let due = self.told.map_or_else(Instant::now, |at| at + PROGRESS);
+                    let due = self.told.map_or_else(Instant::now, |at| at + limits::WATCH_PROGRESS);
                     if tokio::time::timeout_at(due, seat.wake()).await.is_err() {
                         self.state()?;
                         self.tell_progress().await?;
@@ -308,7 +303,7 @@ impl Watcher {
     async fn telling_progress<T>(&mut self, wait: impl Future<Output = T>) -> Result<T, End> {
         tokio::pin!(wait);
         loop {
-            match tokio::time::timeout(PROGRESS, &mut wait).await {
+            match tokio::time::timeout(limits::WATCH_PROGRESS, &mut wait).await {
                 Ok(came) => return Ok(came),
                 Err(_) => self.tell_progress().await?,
             }
@@ -323,7 +318,7 @@ impl Watcher {
     }
 
     async fn tell(&mut self, text: Bytes) -> Result<(), End> {
-        if !self.outbox.put(text, IDLE).await {
+        if !self.outbox.put(text, limits::WATCH_IDLE).await {
             return Err(End::Lagging);
         }
         self.told = Some(Instant::now());
@@ -334,7 +329,7 @@ impl Watcher {
 /// Returns when others wait for room while this client has not taken an event for long.
 async fn in_the_way(outbox: &Outbox, memory: &Memory) {
     while !memory.is_pressed() || outbox.waits_for() < SLOW {
-        tokio::time::sleep(PROGRESS).await;
+        tokio::time::sleep(limits::WATCH_PROGRESS).await;
     }
 }
 

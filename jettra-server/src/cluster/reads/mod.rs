@@ -6,7 +6,6 @@
 mod gate;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jettra_client::wire::ErrorCode;
 
@@ -14,11 +13,8 @@ use self::gate::ReadGate;
 use super::route::{Forwarded, Reached, Work, wrong_answer};
 use super::{Call, Cluster};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::raft::Consensus;
-
-/// How long confirming the leader may take, whoever waits. A round of the leader with its majority, which may end in 2 s
-/// only, fits into it, and a second one.
-const CONFIRMING: Duration = Duration::from_secs(5);
 
 /// How new an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +79,7 @@ impl Cluster {
         // counts, which is about requests and not about confirming who leads.
         let round = move || {
             let node = node.clone();
-            async move { node.ask_read_index(&Call::internal(CONFIRMING), lease).await }
+            async move { node.ask_read_index(&Call::internal(limits::CONFIRMING), lease).await }
         };
         let gate = if lease { &self.reads.leased } else { &self.reads.confirmed };
         let asked = tokio::time::timeout(call.left(), gate.pass(round)).await;

@@ -77,7 +77,7 @@ export function addNode() {
   const form = h("form", { novalidate: true },
     h("label", { class: "field" }, h("span", null, "URL of the new node"), url),
     h("label", { class: "field" }, h("span", null, "Description, if you like"), description),
-    h("label", { class: "row" }, replica, h("span", null, "Read replica: never votes")));
+    h("label", { class: "row cluster-choice" }, replica, h("span", null, "Read replica: never votes")));
   const dialog = openDialog({
     title: "Add a node",
     content: [h("p", null, "Start it with ", h("code", null, "\"distributed\": true"), " and a NodeID of its own. It copies the data first."), form, verdict, outcome, lines],
