@@ -169,6 +169,11 @@ async fn a_node_of_another_cluster_is_refused_with_the_way_out() {
             story.node_mut(id).configure("ClusterSecret", secret);
         }
         story.node_mut(id).start().await;
+        let begun = story.node(id);
+        eventually(LIMIT, "it has begun its cluster", async || {
+            if begun.log().contains("serving url") { Ok(()) } else { Err(begun.log_tail(5)) }
+        })
+        .await;
         let url = story.node(id).url();
         let answer = act(story.node("node1"), "register", json!({ "url": url })).await;
         let error = answer.error(if shares_secret { "conflict" } else { "forbidden" });

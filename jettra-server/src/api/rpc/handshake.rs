@@ -14,8 +14,8 @@ use crate::peers::{
     Handshake, IdentityAnswer, IdentityRequest, Nonce, ProveAnswer, ProveRequest, RPC_VERSION, Refused, Secret, Secrets,
 };
 
-/// How long a node that starts has to know whether it belongs to a cluster.
-const WHOSE: Duration = Duration::from_secs(1);
+/// How long a node that starts has to know whether it belongs to a cluster: before it begins one it listens for a second.
+const WHOSE: Duration = Duration::from_millis(1_500);
 
 /// `identity`: a nonce, and nothing that is kept here.
 pub(super) async fn identity(app: &Arc<App>, _: Caller, body: Bytes) -> Result<Vec<u8>> {
