@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jettra_client::wire::ErrorCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -138,7 +139,10 @@ impl Cluster {
             urls.dedup();
             for url in urls.iter().filter(|url| url.as_str() != self.url()) {
                 match self.tell_move(&consensus, url).await {
-                    Err(PeerError::Refused(e) | PeerError::NotLetIn(e)) if refused.as_deref() != Some(e.message()) => {
+                    // One that starts itself has nothing against it.
+                    Err(PeerError::Refused(e) | PeerError::NotLetIn(e))
+                        if e.code() != ErrorCode::Unavailable && refused.as_deref() != Some(e.message()) =>
+                    {
                         tracing::warn!(
                             peer = url,
                             error = e.message(),
