@@ -204,6 +204,36 @@ fn a_password_on_the_command_line_does_not_stay_there() {
 }
 
 #[test]
+fn who_reads_no_further_ends_the_shell_quietly() {
+    let node = FakeNode::start().unwrap();
+    let many: String =
+        (0..2_000).map(|n| format!("insert c {{\"_id\":\"{n}\",\"text\":\"{}\"}}\n", "x".repeat(200))).collect();
+    assert_eq!(run(shell(&node.url()).write_stdin(format!("use t\n{many}"))).0, 0);
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("jettra-shell"));
+    command.args([&node.url(), "-c", "use t; find c limit 0; find c limit 0"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 16];
+    let mut out = child.stdout.take().unwrap();
+    std::io::Read::read_exact(&mut out, &mut first).unwrap();
+    drop(out);
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(141), "as a program that SIGPIPE ends");
+    assert!(ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[test]
+fn a_document_over_very_many_lines_takes_no_longer_than_its_bytes() {
+    let node = FakeNode::start().unwrap();
+    let fields: Vec<String> = (0..100_000).map(|n| format!("\"k{n}\": \"vvvvvvvvvvvvvvvvvvvv\"")).collect();
+    let script = format!("use t\ninsert c {{\n\"_id\": \"long\",\n{}\n}}\n", fields.join(",\n"));
+    // Looking at all lines again after each one would take minutes.
+    let (code, out, err) = run(shell(&node.url()).write_stdin(script).timeout(std::time::Duration::from_secs(60)));
+    assert_eq!(code, 0, "{out}{err}");
+    let (_, found, _) = run(shell(&node.url()).args(["-c", "use t; count c"]));
+    assert!(found.contains('1'), "{found}");
+}
+
+#[test]
 fn help_and_version() {
     let bare = || Command::new(assert_cmd::cargo::cargo_bin!("jettra-shell"));
     assert!(run(bare().arg("--version")).1.starts_with("jettra-shell "));

@@ -196,7 +196,7 @@ impl Route {
             self.method,
             self.path,
             shown(unknown),
-            nearest(unknown, known()).map_or_else(String::new, |name| format!(": did you mean {name}?")),
+            nearest(unknown, known()).map_or_else(String::new, |name| format!(" (did you mean {name}?)")),
             takes.join(", ")
         )))
     }
