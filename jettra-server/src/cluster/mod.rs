@@ -14,6 +14,7 @@
 //! - `hearing`: who answers while nobody leads
 //! - `join`: the joining node's side
 //! - `promotion`: how a learner becomes a voter, and broken-off changes are finished
+//! - `upkeep`: marks, durable points, and what is reclaimed
 //! - `roles`: what the leader writes into `_clusternodes`
 //! - `samples`: a quarter of an hour of figures
 //! - `time`: cluster time, which most voters' clocks bear out
@@ -50,6 +51,7 @@ mod scrub;
 mod tests;
 mod time;
 mod upgrade;
+mod upkeep;
 mod view;
 
 pub use digests::{DigestAnswer, DigestRequest};
@@ -119,9 +121,6 @@ pub enum Stop {
     /// It cannot go on: what happened.
     Failed(String),
 }
-
-/// Superseded keys deleted each second while nobody writes, at most.
-const RECLAIM_KEYS: usize = 10_000;
 
 /// A node's place in its cluster.
 pub struct Cluster {
@@ -267,60 +266,6 @@ impl Cluster {
     pub fn keep(self: &Arc<Self>, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let node = self.clone();
         lasting::spawn(name, work, move |why| node.fail(why));
-    }
-
-    /// Each second: the log's mark, durable points by bytes and time, and a look whether Raft lives.
-    async fn keep_house(self: Arc<Self>, consensus: Arc<Consensus>) {
-        const EVERY: Duration = Duration::from_secs(30);
-        let mut tick = tokio::time::interval(Duration::from_secs(1));
-        let mut last_point = std::time::Instant::now();
-        let (mut stop, mut disk_then) = (self.stop.subscribe(), consensus.log().disk_bytes());
-        let mut index_then = 0;
-        loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                // At once: until this ends every write is refused.
-                () = consensus.log().failed() => {}
-                () = consensus.store().failed() => {}
-                _ = stop.wait_for(|s| *s != Stop::Running) => return,
-            }
-            if let Some(fault) = consensus.failure() {
-                return self.halt(&fault);
-            }
-            let (log, store) = (consensus.log().clone(), consensus.store().clone());
-            let marks = move || log.write_mark().and_then(|()| store.settle(log.bounds().0));
-            match tokio::task::spawn_blocking(marks).await {
-                Ok(Ok(())) => {}
-                Ok(Err(e)) => return self.halt(&Fault::io("the marks of log and state could not be written", &e)),
-                Err(e) => return self.fail(e.to_string()),
-            }
-            if !consensus.log().is_pristine()
-                && let Err(e) = self.keep_promised().await
-            {
-                return self.fail(e);
-            }
-            let picture = consensus.picture();
-            if let Some(fault) = picture.halted.or_else(|| consensus.log().fault()) {
-                return self.halt(&fault);
-            }
-            self.look_at_disk().await;
-            // What was superseded while nobody writes goes as well.
-            let state = consensus.state();
-            match tokio::task::spawn_blocking(move || state.reclaim(RECLAIM_KEYS)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(e)) => return self.halt(&e.fault()),
-                Err(e) => return self.fail(e.to_string()),
-            }
-            let disk = consensus.log().disk_bytes();
-            consensus.bound_log(disk, self.options.retain_bytes).await;
-            disk_then = disk_then.min(disk);
-            let grown = disk.saturating_sub(disk_then) >= self.options.retain_bytes / 4
-                || picture.applied.saturating_sub(index_then) >= self.options.raft.retain_entries;
-            if picture.applied > index_then && (grown || last_point.elapsed() >= EVERY) {
-                consensus.durable_point().await;
-                (last_point, disk_then, index_then) = (std::time::Instant::now(), disk, picture.applied);
-            }
-        }
     }
 
     /// Says that the node has opened what it is a member of, or waits to be registered.
