@@ -26,6 +26,8 @@ pub const HEAD: Duration = Duration::from_secs(30);
 pub const BODY: Duration = Duration::from_secs(60);
 /// Bytes in the longest body of a route that is open to everybody.
 pub const PUBLIC_BODY: usize = 16 << 10;
+/// KiB of such bodies at once.
+pub const STRANGERS_KIB: usize = 8 << 10;
 /// Requests of one HTTP/2 connection that are answered at once.
 pub const STREAMS: u32 = 64;
 

@@ -58,6 +58,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
     let app = Arc::new(App {
         cluster: cluster.clone(),
         auth: auth.clone(),
+        strangers_bodies: Arc::new(Semaphore::new(limits::STRANGERS_KIB)),
         bodies: Arc::new(Semaphore::new((config.max_in_flight_bytes / 1024).min(Semaphore::MAX_PERMITS))),
         room: Room::new(config.max_answer_bytes),
         prometheus,
@@ -68,6 +69,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         watches: Watches::new(config.max_connections),
     });
     cluster.keep("what looks at the cluster for the page", app.live.clone().run(cluster.clone()));
+    cluster.keep("the upkeep of metrics", tidy_metrics(app.prometheus.clone()));
     let (stop_serving, served) = tokio::sync::oneshot::channel::<()>();
     let (ended, server) = tokio::sync::oneshot::channel::<()>();
     let serving = server::serve(
@@ -227,6 +229,9 @@ fn lock(dir: &Path) -> Result<File, String> {
     }
 }
 
+/// How often metrics are tidied up.
+const TIDIED: Duration = Duration::from_secs(5);
+
 /// The recorder is one for the process; a second node in it shares the first one's.
 fn prometheus() -> Result<PrometheusHandle, String> {
     static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
@@ -237,6 +242,15 @@ fn prometheus() -> Result<PrometheusHandle, String> {
     let builder = PrometheusBuilder::new().set_buckets(&seconds).map_err(|e| e.to_string())?;
     let handle = builder.install_recorder().map_err(|e| e.to_string())?;
     Ok(HANDLE.get_or_init(|| handle).clone())
+}
+
+/// Puts what histograms were told into their buckets: else it would pile up until somebody asks for `/metrics`.
+async fn tidy_metrics(handle: PrometheusHandle) {
+    let mut tick = tokio::time::interval(TIDIED);
+    loop {
+        tick.tick().await;
+        handle.run_upkeep();
+    }
 }
 
 /// Opens what the node is a member of; else begins a cluster, or waits to be registered in one.
@@ -300,7 +314,7 @@ async fn begin_cluster(cluster: &Arc<Cluster>, config: &Config) -> Result<(), St
     let membership = Membership { cluster_id: uuid::Uuid::new_v4().to_string(), raft_id: FIRST };
     tracing::info!(cluster = membership.cluster_id, "beginning a new cluster");
     let secret = if config.cluster_secret.is_none() { Some(Secret::random()) } else { None };
-    cluster.adopt(membership, 1, secret).await
+    cluster.adopt(membership, crate::feature::supported(), secret).await
 }
 
 /// Gives the cluster its id, its key for tokens and its settings, once, as soon as this node leads.

@@ -104,10 +104,15 @@ impl Answer {
     /// The response on a connection, counted among the answers under way where there is a `room` for it.
     ///
     /// # Errors
-    /// `busy` where there is no room for it.
-    pub(super) fn into_response_on(mut self, by: &Arc<Connection>, room: Option<&Room>) -> Result<Response<Body>> {
+    /// `busy` where there is no room for it, and it may be refused.
+    pub(super) fn into_response_on(
+        mut self,
+        by: &Arc<Connection>,
+        room: Option<&Room>,
+        may_refuse: bool,
+    ) -> Result<Response<Body>> {
         let body = match std::mem::replace(&mut self.content, Content::Whole(Bytes::new())) {
-            Content::Whole(bytes) => room::whole(bytes, self.held.take(), room, by)?,
+            Content::Whole(bytes) => room::whole(bytes, self.held.take(), room, may_refuse, by)?,
             Content::Stream(body) => room::written(body, by),
         };
         self.content = Content::Stream(body);

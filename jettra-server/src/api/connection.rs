@@ -21,8 +21,10 @@ pub(super) enum Shown {
     Nothing,
     /// A user's credentials, or that it is on this machine while no password is set.
     User,
-    /// An administrator's credentials, or another node's proof.
-    Trusted,
+    /// An administrator's credentials.
+    Admin,
+    /// Another node's proof.
+    Node,
 }
 
 /// Times are told since this.
@@ -79,7 +81,8 @@ impl Connection {
         match self.shown.load(Ordering::Relaxed) {
             0 => Shown::Nothing,
             1 => Shown::User,
-            _ => Shown::Trusted,
+            2 => Shown::Admin,
+            _ => Shown::Node,
         }
     }
 

@@ -14,7 +14,7 @@ use axum::routing::MethodRouter;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use jettra_client::wire::ErrorCode;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
 
 use super::answer::{self, insert};
@@ -136,7 +136,9 @@ async fn enter(
             (Access::Public, _) => limits::PUBLIC_BODY,
             _ => app.config.max_body_bytes,
         };
-        let body = if limit == 0 { None } else { Some(read_body(&app, &parts.headers, body, limit).await?) };
+        // Strangers' bodies have a room of their own, so that they hold up strangers only.
+        let bodies = if route.access == Access::Public { &app.strangers_bodies } else { &app.bodies };
+        let body = if limit == 0 { None } else { Some(read_body(bodies, &parts.headers, body, limit).await?) };
         let bytes = body.as_ref().map(|b| without_mark(&b.bytes)).unwrap_or_default();
         let request =
             Request { method: parts.method, path, query, headers: parts.headers, body: bytes, principal, origin, call };
@@ -152,7 +154,8 @@ async fn enter(
         match &connection {
             // What everybody may read is part of the program and takes no memory of its own.
             Some(connection) => {
-                answer.into_response_on(connection, (route.access != Access::Public).then_some(&app.room))
+                let room = (route.access != Access::Public).then_some(&app.room);
+                answer.into_response_on(connection, room, route.method == Method::GET)
             }
             None => Ok(answer.into_response()),
         }
@@ -167,7 +170,7 @@ fn come_in(connection: &Connection, principal: &Principal, has_shown: bool) -> R
     if connection.is_extra() && !is_admin {
         return Err(Error::busy("too many connections: try again in a moment, or raise MaxConnections"));
     }
-    connection.shows(if is_admin && has_shown { Shown::Trusted } else { Shown::User });
+    connection.shows(if is_admin && has_shown { Shown::Admin } else { Shown::User });
     Ok(())
 }
 
@@ -270,7 +273,12 @@ impl From<Bytes> for Body {
 
 /// Reads a body of `limit` bytes at most, within what all bodies together may take: room is taken as
 /// the bytes arrive, so announcing them costs the others nothing.
-pub(super) async fn read_body(app: &App, headers: &HeaderMap, body: axum::body::Body, limit: usize) -> Result<Body> {
+pub(super) async fn read_body(
+    bodies: &Arc<Semaphore>,
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    limit: usize,
+) -> Result<Body> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     if declared == Some(0) || body.is_end_stream() {
         return Ok(Body { bytes: Bytes::new(), _room: None });
@@ -281,6 +289,7 @@ pub(super) async fn read_body(app: &App, headers: &HeaderMap, body: axum::body::
         return Err(too_large(limit));
     }
     let mut room: Option<OwnedSemaphorePermit> = None;
+    let mut counted = 0;
     let (mut first, mut more) = (Bytes::new(), BytesMut::new());
     let read = async {
         while let Some(piece) = stream.next().await {
@@ -289,10 +298,12 @@ pub(super) async fn read_body(app: &App, headers: &HeaderMap, body: axum::body::
                 discard(&mut stream).await;
                 return Err(too_large(limit));
             }
-            let share = u32::try_from(piece.len().div_ceil(1024)).unwrap_or(u32::MAX);
-            let share = app.bodies.clone().try_acquire_many_owned(share);
+            // By the KiB of all pieces together: many small ones take no more than a large one.
+            let needed = u32::try_from((first.len() + more.len() + piece.len()).div_ceil(1024)).unwrap_or(u32::MAX);
+            let share = bodies.clone().try_acquire_many_owned(needed - counted);
             let share =
                 share.map_err(|_| Error::busy("too many bytes of requests are under way: try again in a moment"))?;
+            counted = needed;
             match &mut room {
                 Some(room) => room.merge(share),
                 None => room = Some(share),

@@ -73,6 +73,8 @@ pub struct App {
     pub prometheus: PrometheusHandle,
     /// KiB of request bodies that may be held at once.
     pub bodies: Arc<Semaphore>,
+    /// The same for requests to routes that are open to everybody.
+    pub strangers_bodies: Arc<Semaphore>,
     /// Room for answers under way.
     pub room: Room,
     /// Queries that may read a collection at once.

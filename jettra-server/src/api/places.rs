@@ -184,7 +184,9 @@ fn weakness(connection: &Connection) -> Option<(u8, u64)> {
         (Shown::Nothing, false) => 0,
         (Shown::Nothing, true) => 1,
         (Shown::User, false) if connection.idle() >= IDLE => 2,
-        (Shown::User, _) | (Shown::Trusted, _) => return None,
+        // Places for probes and nodes are kept free of programs that only might ask.
+        (Shown::Admin, false) if connection.idle() >= IDLE => 3,
+        (Shown::User | Shown::Admin | Shown::Node, _) => return None,
     };
     Some((rank, connection.last_byte()))
 }
@@ -223,7 +225,7 @@ mod tests {
     fn who_has_shown_nothing_for_the_longest_makes_room() {
         let places = Places::new(4, 4);
         let taken: Vec<Place> = (0..4).map(|port| places.take(from("127.0.0.1", port)).unwrap()).collect();
-        taken[0].connection().shows(Shown::Trusted);
+        taken[0].connection().shows(Shown::Node);
         taken[1].connection().shows(Shown::User);
         std::thread::sleep(Duration::from_millis(5));
         taken[2].connection().touch();
@@ -243,7 +245,7 @@ mod tests {
         let extra: Vec<Place> = (0..EXTRA as u16).map(|port| places.take(from("127.0.0.1", port)).unwrap()).collect();
         assert!(extra.iter().all(|place| place.connection().is_extra()));
         places.room().await;
-        extra.iter().for_each(|place| place.connection().shows(Shown::Trusted));
+        extra.iter().for_each(|place| place.connection().shows(Shown::Node));
         assert!(tokio::time::timeout(3 * LOOK, places.room()).await.is_err(), "all are known");
         drop(known);
         places.room().await;

@@ -69,16 +69,26 @@ fn full() -> Error {
     Error::busy("too many bytes of answers are under way: try again in a moment, or raise MaxAnswerBytes")
 }
 
-/// The body of an answer that is all there: counted in a `room`, where it is long and nobody has done so.
+/// The body of an answer that is all there: counted in a `room`, where it is long and nobody has done so. What says that
+/// something was done is not refused: it was done.
 ///
 /// # Errors
-/// `busy`.
-pub(super) fn whole(bytes: Bytes, held: Option<Held>, room: Option<&Room>, by: &Arc<Connection>) -> Result<Body> {
+/// `busy`, where it may.
+pub(super) fn whole(
+    bytes: Bytes,
+    held: Option<Held>,
+    room: Option<&Room>,
+    may_refuse: bool,
+    by: &Arc<Connection>,
+) -> Result<Body> {
     if !by.has_streams() && (bytes.len() <= SHORT || room.is_none()) {
         return Ok(Body::from(bytes));
     }
     let held = match (held, room) {
-        (None, Some(room)) => Some(room.take(bytes.len()).ok_or_else(full)?),
+        (None, Some(room)) => match room.take(bytes.len()) {
+            None if may_refuse && bytes.len() > SHORT => return Err(full()),
+            held => held,
+        },
         (held, _) => held,
     };
     Ok(match by.has_streams() {

@@ -270,7 +270,7 @@ impl Auth {
 
     async fn by_token(self: &Arc<Self>, text: &str, basis: Basis) -> Result<Principal> {
         let state = self.state().ok_or_else(|| Error::unavailable("this node is starting: try again in a moment"))?;
-        let now = crate::clock::now_ms();
+        let now = self.cluster.time_ms();
         let valid = token::check(&state, text, now)?;
         let mut users = state.users();
         // It is of a newer user than this node has heard of.
@@ -328,7 +328,7 @@ impl Auth {
                 "only a token can be ended: send the one that should be as the Authorization header",
             ));
         };
-        let until_ms = crate::clock::now_ms() + limits::TOKEN_LONGEST_MS;
+        let until_ms = self.cluster.time_ms() + limits::TOKEN_LONGEST_MS;
         let op = Op::TokenEnd { id, user: caller.name.clone(), until_ms };
         let done = self.cluster.write(call, &Command::new(op)).await?;
         done.outcome.into_result()?;
@@ -386,13 +386,12 @@ impl Auth {
         }
         let state = self.cluster.state()?;
         let known = state.user(name);
-        let role = match known {
-            Some(user) => user.role,
-            None if name == ADMIN => Role::Admin.as_str().to_owned(),
+        let (role, databases) = match known {
+            Some(user) => (user.role, user.databases),
+            None if name == ADMIN => (Role::Admin.as_str().to_owned(), vec!["*".to_owned()]),
             None => return Err(Error::not_found(format!("there is no user {name:?}"))),
         };
-        let user =
-            NewUser { name: name.to_owned(), role, password_hash: hash(new).await?, databases: vec!["*".to_owned()] };
+        let user = NewUser { name: name.to_owned(), role, password_hash: hash(new).await?, databases };
         let op = Op::SetUser { user, only_if_no_admin: protected };
         let done = self.cluster.write(call, &Command::new(op)).await?;
         done.outcome.into_result()?;

@@ -14,6 +14,7 @@ use super::attempts::{Attempts, Network};
 use super::{ADMIN, Principal, parse_basic};
 use crate::config::PASSWORD_BYTES;
 use crate::error::{Error, Result};
+use crate::lasting::Unless;
 use crate::recent::Recent;
 use crate::seldom::Seldom;
 use crate::state::User;
@@ -51,8 +52,10 @@ pub fn check_fitness(field: &str, password: &str) -> Result<()> {
 /// `busy` when too many are being hashed.
 pub async fn hash(password: &str) -> Result<String> {
     let password = password.to_owned();
-    let _place = place(true).await?;
+    let place = place(true).await?;
     let hashed = tokio::task::spawn_blocking(move || {
+        // Kept until it is done, also where nobody waits for it any more.
+        let _place = place;
         Argon2::default().hash_password(password.as_bytes()).map(|h| h.to_string())
     });
     hashed
@@ -128,20 +131,21 @@ impl Verifier {
             return Ok(());
         }
         let turn = self.turns.lock().entry(keyed).or_default().clone();
-        let checked = match tokio::time::timeout(PLACE, turn.lock()).await {
+        // Also where the client goes meanwhile.
+        let _last = Unless::new(|| {
+            let mut turns = self.turns.lock();
+            if turns.get(&keyed).is_some_and(|turn| Arc::strong_count(turn) <= 2) {
+                turns.remove(&keyed);
+            }
+        });
+        match tokio::time::timeout(PLACE, turn.lock()).await {
             Ok(_mine) if self.was_right(&keyed, REMEMBERED) => Ok(()),
             Ok(_mine) => self.check(&keyed, name, password, user, Network::of(from)).await,
             Err(_) => {
                 count("busy");
                 Err(Error::busy("too many passwords are being checked: log in once and send the token"))
             }
-        };
-        let mut turns = self.turns.lock();
-        drop(turn);
-        if turns.get(&keyed).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            turns.remove(&keyed);
         }
-        checked
     }
 
     async fn check(&self, keyed: &Keyed, name: &str, password: &str, user: Option<&User>, from: Network) -> Result<()> {
@@ -161,8 +165,10 @@ impl Verifier {
         let given = password.to_owned();
         let matches = {
             let any = lately || !self.attempts.is_suspect(from);
-            let _place = place(any).await.inspect_err(|_| give_back())?;
+            let place = place(any).await.inspect_err(|_| give_back())?;
             tokio::task::spawn_blocking(move || {
+                // Kept until it is done, also where nobody waits for it any more.
+                let _place = place;
                 let Ok(parsed) = PasswordHash::new(&stored) else { return false };
                 Argon2::default().verify_password(given.as_bytes(), &parsed).is_ok()
             })

@@ -95,7 +95,9 @@ impl Cluster {
 
     /// The other cluster that counts this node as its member.
     pub fn claim(&self) -> Option<Claim> {
-        self.claim.borrow().clone().filter(|_| self.is_young())
+        let own = self.identity().membership;
+        let is_other = |claim: &Claim| own.as_ref().is_none_or(|own| own.cluster_id != claim.cluster);
+        self.claim.borrow().clone().filter(|claim| is_other(claim) && self.is_young())
     }
 
     /// Listens whether a member of another cluster calls this node its own, before it begins one.

@@ -28,6 +28,10 @@ impl Cluster {
             let doc = self.known_member(node)?;
             self.judge(&consensus, Action::Promote(doc.raft_id)).await.permit(false)?;
             if doc.replica {
+                if consensus.picture().is_joint() {
+                    // A demotion that broke off is finished first: whoever does so by the new wish would drop the node.
+                    consensus.finish_change(true, limit).await?;
+                }
                 self.set_replica(&doc, false, "promote", principal).await?;
             }
             doc

@@ -36,7 +36,7 @@ pub fn far_end_uid(far: SocketAddr, near: SocketAddr) -> Option<u32> {
 /// root's, who may do what that user may. Where the system tells nobody's sockets, it is taken for one. Blocks.
 pub fn far_end_is_trusted(far: SocketAddr, near: SocketAddr) -> bool {
     match far_end_uid(far, near) {
-        Some(uid) => uid == ROOT || Some(uid) == own_uid(),
+        Some(uid) => uid == ROOT || (Some(uid) == own_uid() && !is_overflow(uid)),
         None => !tells_owners(),
     }
 }
@@ -65,9 +65,14 @@ fn tells_owners() -> bool {
 
 /// Whether a user's name on a socket does not say whose process it is.
 fn is_shared(uid: u32) -> bool {
+    uid == ROOT || is_overflow(uid)
+}
+
+/// Whether it is what every foreign user is called inside a user namespace.
+fn is_overflow(uid: u32) -> bool {
     let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
     let overflow = overflow.and_then(|text| text.trim().parse().ok());
-    uid == ROOT || uid == OVERFLOW || Some(uid) == overflow
+    uid == OVERFLOW || Some(uid) == overflow
 }
 
 /// Where anybody listens on `port`, each with the user's id. Empty where the system does not tell. Blocks.

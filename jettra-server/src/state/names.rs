@@ -31,6 +31,16 @@ macro_rules! names {
                 is_plain(&self.0)
             }
 
+            /// A name as it stands in a log entry. Which letters there are changes with each version of Unicode, so that
+            /// is looked at once, where a name comes in ([`parse`](Self::parse)), and never when an entry is applied:
+            /// all replicas must read the same.
+            pub fn of_the_log(name: &str) -> Result<Self> {
+                let is_sane = (1..=MAX_NAME_BYTES).contains(&name.len())
+                    && !name.starts_with('.')
+                    && !name.contains(|c: char| c.is_ascii_control() || c == '/');
+                if is_sane { Ok($name(name.into())) } else { $check(name).map(|()| $name(name.into())) }
+            }
+
             /// Parses a name; `invalid_name` where it is none.
             pub fn parse(name: &str) -> Result<Self> {
                 $check(name)?;

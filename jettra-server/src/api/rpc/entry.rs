@@ -18,6 +18,7 @@ use crate::api::answer::{self, Answer};
 use crate::api::connection::{Connection, Shown};
 use crate::api::gate::{self, Ends, ends, read_body};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::peers::{Admitted, PEER_HEADER, Pace, Refused, SEALED, far_end_is_ours, not_let_in};
 use crate::raft::incoming;
 
@@ -73,7 +74,7 @@ impl SealedHead {
         let opened = app.cluster.sessions.admit(&self.header, &self.path, head).map_err(refused)?;
         *self.by.lock() = Some(opened.0.clone());
         if let Some(connection) = &self.connection {
-            connection.shows(Shown::Trusted);
+            connection.shows(Shown::Node);
         }
         end_if_removed(app, opened.0.from)?;
         Ok(opened)
@@ -151,12 +152,13 @@ async fn answer_call(
         let head = SealedHead { header, path, connection, by: by.clone() };
         return handler(app.clone(), Incoming { head, stream }).await.map(Reply::Whole);
     }
-    let mut read = read_members(app, call.bound, &parts.headers, body).await?;
+    let is_known = connection.as_ref().is_some_and(|connection| connection.shown() == Shown::Node);
+    let mut read = read_members(app, call.bound, &parts.headers, body, is_known).await?;
     let sealed = std::mem::take(&mut read.bytes);
     let (admitted, body) = app.cluster.sessions.admit(&header, &path, sealed).map_err(refused)?;
     *by.lock() = Some(admitted.clone());
     if let Some(connection) = &connection {
-        connection.shows(Shown::Trusted);
+        connection.shows(Shown::Node);
     }
     end_if_removed(app, admitted.from)?;
     match call.handler {
@@ -179,16 +181,20 @@ fn end_if_removed(app: &App, from: u64) -> Result<()> {
     }
 }
 
-async fn read_members(app: &App, bound: Bound, headers: &HeaderMap, body: Body) -> Result<gate::Body> {
+/// Whose name of a session it is shows when it is opened: until this connection has been a member's, its bodies are
+/// counted among those of all.
+async fn read_members(app: &App, bound: Bound, headers: &HeaderMap, body: Body, is_known: bool) -> Result<gate::Body> {
     // A command is its documents with names and ids around them.
     let limit = match bound {
         Bound::Little => MEMBERS_LITTLE,
         Bound::Request | Bound::Replication => app.config.max_body_bytes.saturating_mul(2).max(32 << 20),
     };
-    if bound == Bound::Request {
-        return read_body(app, headers, body, limit).await;
+    if bound == Bound::Request || !is_known {
+        return read_body(&app.bodies, headers, body, limit).await;
     }
-    axum::body::to_bytes(body, limit).await.map(gate::Body::from).map_err(|e| unread(&e))
+    let read = tokio::time::timeout(limits::BODY, axum::body::to_bytes(body, limit)).await;
+    let read = read.map_err(|_| not_let_in("unreadable", Error::bad_request("the call did not arrive within 60 s")))?;
+    read.map(gate::Body::from).map_err(|e| unread(&e))
 }
 
 fn unread(e: &axum::Error) -> Error {

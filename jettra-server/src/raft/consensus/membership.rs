@@ -42,12 +42,11 @@ impl Consensus {
     /// Stands for election although it is paused, where nobody else can be elected: acknowledged writes may be in its
     /// log alone of those that are left.
     pub async fn stand_if_only_choice(&self) {
-        let is_leaderless = self.contact.silence().is_none_or(|silence| silence > self.election_max);
-        if !self.paused.load(Ordering::Relaxed)
-            || self.is_quiet()
-            || !is_leaderless
-            || !self.contact.is_only_choice(2 * self.election_max)
-        {
+        let leaderless = self.contact.silence().unwrap_or_else(|| self.quiet_until.elapsed());
+        // Others would have been elected long before, if they could: all that are left may be paused.
+        let is_nobody_else = leaderless > 10 * self.election_max
+            || (leaderless > self.election_max && self.contact.is_only_choice(2 * self.election_max));
+        if !self.paused.load(Ordering::Relaxed) || self.is_quiet() || !is_nobody_else {
             return;
         }
         tracing::warn!("this node is paused, and only it can be elected: it takes over for a moment");

@@ -13,7 +13,7 @@ mod users;
 
 use bytes::Bytes;
 
-use super::command::{Command, Op};
+use super::command::{By, Command, Op};
 use super::halt::{Halt, Stop};
 use super::machine::Payload;
 use super::outcome::{Answer, Outcome};
@@ -45,15 +45,20 @@ fn command(stage: &mut Stage<'_>, index: u64, bytes: &Bytes) -> Result<Outcome, 
     let (Command { request, op }, head) = Command::decode(bytes).map_err(|error| refuse(error.to_string()))?;
     let time_ms = head.time_ms.ok_or_else(|| refuse("it has no time".to_owned()))?;
     stage.meta.time_ms = stage.meta.time_ms.max(time_ms);
-    if let Some(by) = head.by
-        && let Err(error) = users::may(&stage.core.users, &by, |token| stage.live(system::TOKENS, token))?
-    {
-        return Ok(Outcome::of(stage.rev, Err(error)));
-    }
     match request {
-        Some(request) => requests::once(stage, &request, &op),
-        None => run(stage, &op),
+        Some(request) => requests::once(stage, &request, head.by.as_ref(), &op),
+        None => run_for(stage, head.by.as_ref(), &op).map(|(outcome, _)| outcome),
     }
+}
+
+/// Carries out an operation where the right that it was asked by still holds; and says whether it did.
+fn run_for(stage: &mut Stage<'_>, by: Option<&By>, op: &Op) -> Result<(Outcome, bool), Halt> {
+    if let Some(by) = by
+        && let Err(error) = users::may(&stage.core.users, by, |token| stage.live(system::TOKENS, token))?
+    {
+        return Ok((Outcome::of(stage.rev, Err(error)), false));
+    }
+    run(stage, op).map(|outcome| (outcome, true))
 }
 
 /// Carries out an operation, or discards what it staged where its answer is an error.

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::run;
+use super::run_for;
 use crate::error::Error;
-use crate::state::command::{Op, RequestKey};
+use crate::state::command::{By, Op, RequestKey};
 use crate::state::envelope::Envelope;
 use crate::state::halt::Halt;
 use crate::state::names::shown;
@@ -48,20 +48,20 @@ struct Numbered {
 }
 
 /// Carries `op` out unless the request was carried out before, and keeps its outcome.
-pub(super) fn once(stage: &mut Stage<'_>, request: &RequestKey, op: &Op) -> Result<Outcome, Halt> {
+pub(super) fn once(stage: &mut Stage<'_>, request: &RequestKey, by: Option<&By>, op: &Op) -> Result<Outcome, Halt> {
     match request {
         RequestKey::Key { principal, key, hash } => match record_id(principal, key) {
-            Ok(id) => by_key(stage, id, hash, op),
+            Ok(id) => by_key(stage, id, hash, by, op),
             Err(error) => Ok(Outcome::of(stage.rev, Err(error))),
         },
         RequestKey::Session { principal, session, sequence, acked } => match record_id(principal, session) {
-            Ok(id) => by_session(stage, id, *sequence, *acked, op),
+            Ok(id) => by_session(stage, id, (*sequence, *acked), by, op),
             Err(error) => Ok(Outcome::of(stage.rev, Err(error))),
         },
     }
 }
 
-fn by_key(stage: &mut Stage<'_>, id: String, hash: &str, op: &Op) -> Result<Outcome, Halt> {
+fn by_key(stage: &mut Stage<'_>, id: String, hash: &str, by: Option<&By>, op: &Op) -> Result<Outcome, Halt> {
     let settings = &stage.core.settings;
     let ttl_ms = settings.request_ms;
     let queue = Queue {
@@ -81,7 +81,11 @@ fn by_key(stage: &mut Stage<'_>, id: String, hash: &str, op: &Op) -> Result<Outc
         let message = "this Idempotency-Key came with another request before; use a fresh key for each request";
         return Ok(Outcome::of(stage.rev, Err(Error::conflict(message))));
     }
-    let outcome = run(stage, op)?;
+    // A repeat of what was done gets its answer, whatever became of the right to ask for it since.
+    let (outcome, was_run) = run_for(stage, by, op)?;
+    if !was_run {
+        return Ok(outcome);
+    }
     let doc = RequestDoc { id, hash: hash.to_owned(), outcome: raw(&outcome)? };
     stage.save(queue.records, &doc.id, body(&doc)?)?;
     if is_new {
@@ -91,7 +95,13 @@ fn by_key(stage: &mut Stage<'_>, id: String, hash: &str, op: &Op) -> Result<Outc
     Ok(outcome)
 }
 
-fn by_session(stage: &mut Stage<'_>, id: String, sequence: u64, acked: u64, op: &Op) -> Result<Outcome, Halt> {
+fn by_session(
+    stage: &mut Stage<'_>,
+    id: String,
+    (sequence, acked): (u64, u64),
+    by: Option<&By>,
+    op: &Op,
+) -> Result<Outcome, Halt> {
     let settings = &stage.core.settings;
     let (ttl_ms, max_outcomes) = (settings.session_ms, settings.max_session_outcomes as usize);
     let queue = Queue {
@@ -125,7 +135,11 @@ fn by_session(stage: &mut Stage<'_>, id: String, sequence: u64, acked: u64, op: 
             "the session has {max_outcomes} answers that were not acknowledged; raise the acknowledged number"
         ));
     }
-    let outcome = run(stage, op)?;
+    // A repeat of what was done gets its answer, whatever became of the right to ask for it since.
+    let (outcome, was_run) = run_for(stage, by, op)?;
+    if !was_run {
+        return Ok(outcome);
+    }
     doc.outcomes.insert(at, Numbered { sequence, outcome: raw(&outcome)? });
     doc.outcomes.drain(..given_up);
     stage.save(queue.records, &doc.id, body(&doc)?)?;

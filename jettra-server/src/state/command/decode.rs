@@ -222,11 +222,11 @@ impl<'a> Record<'a> {
     }
 
     fn database(&self, name: &str) -> Result<DatabaseName> {
-        Ok(DatabaseName::parse(&self.text(name)?)?)
+        Ok(DatabaseName::of_the_log(&self.text(name)?)?)
     }
 
     fn collection(&self, name: &str) -> Result<CollectionName> {
-        Ok(CollectionName::parse(&self.text(name)?)?)
+        Ok(CollectionName::of_the_log(&self.text(name)?)?)
     }
 
     fn node(&self, name: &str) -> Result<NodeName> {
