@@ -148,6 +148,32 @@ fn kinds(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_come_in_crumbs_keep_nobody_else_from_writing() {
+    let node = Node::standalone(json!({ "MaxInFlightBytes": 16 << 20 })).await;
+    // Each announces a login, and sends nearly all of it, a byte at a time.
+    let strangers: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut connection = TcpStream::connect(("127.0.0.1", node.port)).unwrap();
+            let head = "POST /api/login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+            connection.write_all((head.to_owned() + &"1\r\nx\r\n".repeat(16_000)).as_bytes()).unwrap();
+            connection
+        })
+        .collect();
+    for _ in 0..20 {
+        node.post("/api/doc?db=t&col=c", r#"{"_id":"a"}"#).await.ok();
+    }
+    // Nor do documents of one's own in short pieces take more than they are.
+    let mut own = TcpStream::connect(("127.0.0.1", node.port)).unwrap();
+    let head = "POST /api/docs?db=t&col=c HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let line = "a\r\n{\"n\":123}\n\r\n".repeat(10_000);
+    own.write_all((head.to_owned() + &line + "0\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = [0; 15];
+    tokio::task::spawn_blocking(move || own.read_exact(&mut answer).map(|()| answer)).await.unwrap().unwrap();
+    assert_eq!(node.get("/api/count?db=t&col=c").await.ok()["count"], 10_001);
+    drop(strangers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_of_http_2_has_its_bounds() {
     let node = Node::standalone(json!({ "SendTimeoutMs": 1000 })).await;
     // More requests at once than are answered, of which none is taken.

@@ -128,6 +128,29 @@ async fn a_paused_node_that_alone_has_what_was_acknowledged_hands_it_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_majority_that_is_paused_can_be_resumed() {
+    let mut story = Story::of(3).await;
+    let leader = story.leader().await.id.clone();
+    let paused: Vec<String> =
+        ["node1", "node2", "node3"].into_iter().filter(|id| *id != leader).map(str::to_owned).collect();
+    for id in &paused {
+        act(story.node(&leader), "pause", json!({ "node": id })).await.ok();
+    }
+    story.node_mut(&leader).kill();
+    eventually(LIMIT, "one of those that are left leads, though it is paused", async || {
+        let view = story.node(&paused[0]).try_get("/api/cluster").await?.success()?;
+        if paused.iter().any(|id| view["leaderId"] == id.as_str()) { Ok(()) } else { Err(view["leaderId"].to_string()) }
+    })
+    .await;
+    for id in &paused {
+        act(story.node(&paused[0]), "resume", json!({ "node": id })).await.ok();
+    }
+    story.node_mut(&leader).start().await;
+    story.stands(&["node1 ACTIVE", "node2 ACTIVE", "node3 ACTIVE"]).await;
+    story.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_voter_that_may_lead_is_not_paused() {
     let story = Story::of(2).await;
     let (leader, other) = (story.leader().await.id.clone(), story.follower().await.id.clone());

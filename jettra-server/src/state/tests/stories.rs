@@ -353,6 +353,21 @@ fn what_is_asked_by_a_right_that_has_ended_changes_nothing() {
     replica.run(Op::TokenEnd { id: "t1".into(), user: "root".into(), until_ms }).unwrap();
     assert!(!ask(&mut replica, "d", &by("root", rev, Some("t1"))), "the token was ended");
     assert!(ask(&mut replica, "d", &by("root", rev, Some("t2"))) && ask(&mut replica, "e", &by("root", rev, None)));
+
+    // A repeat of what was done gets its answer, though the right has ended since; nothing new is done by it.
+    let once = |replica: &mut Replica, key: &str, id: &str| {
+        let request = RequestKey::Key { principal: "root".into(), key: key.into(), hash: "h".into() };
+        let command = Command { request: Some(request), op: Op::Write(write("db", "c", save(id, "{}"))) };
+        let stamped = stamp(&command.encode_unstamped(Some(&by("root", rev, None))), replica.now_ms).unwrap();
+        replica.index += 1;
+        let entry = LogEntry { index: replica.index, position: b"position", payload: Payload::Command(&stamped) };
+        replica.state.apply(&[entry]).unwrap().remove(0)
+    };
+    let first = once(&mut replica, "k1", "f");
+    replica.run(set("root")).unwrap();
+    let again = once(&mut replica, "k1", "f");
+    assert!(again.replayed && again.result == first.result, "{again:?}");
+    assert!(once(&mut replica, "k2", "g").result.is_err() && replica.body("db", "c", "g").is_none());
 }
 
 #[test]
