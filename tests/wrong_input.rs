@@ -391,8 +391,10 @@ async fn registering_what_is_no_node() {
 async fn a_standalone_node_has_no_cluster() {
     let node = node().await;
     assert_eq!(node.get("/api/cluster").await.ok(), json!({ "enabled": false }));
-    for call in ["register", "deregister", "stop"] {
-        let body = json!({ "url": "http://localhost:1", "node": "x" });
-        node.post(&format!("/api/cluster/{call}"), body).await.error("conflict");
+    let body = json!({ "url": "http://localhost:1", "node": "x" });
+    for call in ["register", "deregister", "pause", "promote", "transfer"] {
+        node.post(&format!("/api/cluster/{call}"), &body).await.error("conflict");
     }
+    // It can be stopped through the API, and is the only one that it knows.
+    node.post("/api/cluster/stop", &body).await.error("not_found");
 }
