@@ -55,6 +55,7 @@ async fn a_query_that_is_not_taken_breaks_off_and_never_looks_whole() {
 
     let mut connection = narrow(&node);
     ask(&mut connection, "/api/query?db=t&col=c&limit=0");
+    // What is tried is a client that takes nothing for twice as long as the node waits for it.
     tokio::time::sleep(Duration::from_millis(3000)).await;
     let taken = tokio::task::spawn_blocking(move || rest(&mut connection)).await.unwrap();
     assert!(taken.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&taken[..taken.len().min(300)]));

@@ -95,9 +95,11 @@ impl Cluster {
 
     /// The other cluster that counts this node as its member.
     pub fn claim(&self) -> Option<Claim> {
+        // Asked before each write, and nearly always there is none.
+        let claim = self.claim.borrow().clone()?;
         let own = self.identity().membership;
-        let is_other = |claim: &Claim| own.as_ref().is_none_or(|own| own.cluster_id != claim.cluster);
-        self.claim.borrow().clone().filter(|claim| is_other(claim) && self.is_young())
+        let is_other = own.is_none_or(|own| own.cluster_id != claim.cluster);
+        (is_other && self.is_young()).then_some(claim)
     }
 
     /// Listens whether a member of another cluster calls this node its own, before it begins one.

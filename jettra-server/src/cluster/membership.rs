@@ -212,6 +212,24 @@ impl Cluster {
         place.map_err(|_| Error::busy("another change of membership is under way: try again in a moment"))
     }
 
+    /// Hands the lead over where a change is about this node, which leads: the next leader makes it then.
+    pub(super) async fn stand_aside(
+        &self,
+        consensus: &Arc<Consensus>,
+        doc: &MemberDoc,
+        limit: Duration,
+    ) -> Result<Option<NotLeader>> {
+        if doc.raft_id != consensus.id() {
+            return Ok(None);
+        }
+        if !self.hand_over(consensus, limit.min(Duration::from_secs(5))).await {
+            return Err(Error::conflict(
+                "this node leads and no other voter could take over: try again when one has caught up",
+            ));
+        }
+        Ok(Some(not_leading(consensus).unwrap_or(NotLeader { leader: None })))
+    }
+
     async fn deregister(
         self: &Arc<Self>,
         consensus: Arc<Consensus>,
@@ -223,14 +241,8 @@ impl Cluster {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
         self.judge(&consensus, Action::Remove(doc.raft_id)).await.permit(force)?;
-        if doc.raft_id == consensus.id() {
-            if !self.hand_over(&consensus, limit.min(Duration::from_secs(5))).await {
-                return Err(Error::conflict(
-                    "this node leads and no other voter could take over: try again when one has caught up",
-                ));
-            }
-            // The new leader removes this node.
-            return Ok(Err(not_leading(&consensus).unwrap_or(NotLeader { leader: None })));
+        if let Some(moved) = self.stand_aside(&consensus, &doc, limit).await? {
+            return Ok(Err(moved));
         }
         self.note_asked(principal, "remove", &doc.id).await;
         consensus.remove(doc.raft_id, limit).await?;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Cluster;
-use super::membership::{Attempt, not_leading};
+use super::membership::Attempt;
 use super::plan::Action;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits;
-use crate::raft::{Consensus, NotLeader};
+use crate::raft::Consensus;
 use crate::state::{MemberDoc, NodeChange, NodeName, Op};
 
 impl Cluster {
@@ -57,13 +57,8 @@ impl Cluster {
         let _queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
         self.judge(&consensus, Action::Demote(doc.raft_id)).await.permit(false)?;
-        if doc.raft_id == consensus.id() {
-            if !self.hand_over(&consensus, limit.min(Duration::from_secs(5))).await {
-                return Err(Error::conflict(
-                    "this node leads and no other voter could take over: try again when one has caught up",
-                ));
-            }
-            return Ok(Err(not_leading(&consensus).unwrap_or(NotLeader { leader: None })));
+        if let Some(moved) = self.stand_aside(&consensus, &doc, limit).await? {
+            return Ok(Err(moved));
         }
         if !doc.replica {
             self.set_replica(&doc, true, "demote", principal).await?;
