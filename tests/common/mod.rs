@@ -26,14 +26,22 @@ pub use node::{Node, free_ports, member_config, run_to_end, signal};
 pub use wait::{SECOND, eventually};
 pub use writers::{Acknowledged, Writers};
 
-/// Fails unless `path` and all below it is closed to all users but its own.
+/// Fails unless `path` and all below it is closed to all users but its own. A running node makes and removes files
+/// meanwhile: what is gone before it could be looked at is open to nobody.
 pub fn assert_private(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::symlink_metadata(path).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0, "{} is open to others: {mode:o}", path.display());
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path).unwrap() {
-            assert_private(&entry.unwrap().path());
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+            let Ok(entry) = entry else { continue };
+            let Ok(found) = entry.metadata() else { continue };
+            let mode = found.permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{} is open to others: {mode:o}", entry.path().display());
+            if found.is_dir() {
+                folders.push(entry.path());
+            }
         }
     }
 }
