@@ -1,0 +1,19 @@
+//! Does a cluster lose, double or show stale data, whatever happens to it?
+//!
+//! Real processes on real disks, from a seed and a number of minutes: clients write and read and remember what they
+//! were told, faults happen to machines, network, disks and clocks, and in the end checks read what was remembered.
+//! `docs/testing.md` is the guide.
+//!
+//! # Layout
+//!
+//! - `seed`: everything that is left to chance, from one number
+//! - `directory`: what clients know of the nodes
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+// taken away with the first part that uses it
+#![allow(dead_code)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod directory;
+mod seed;
