@@ -14,9 +14,9 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine, Snapsh
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
-use super::log::LogStore;
+use super::log::{Entry, LogId, LogStore, Member};
 use super::store::{Fresh, StateStore};
-use super::types::{Entry, LogId, Reply, SnapshotMeta, StoredMembership, TypeConfig};
+use super::types::{Reply, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::state::{Halt, Importer, LogEntry, MemberInfo, NodeName, Outcome, Payload, Pin, State};
 
 /// Bytes of entries applied in one batch, about.
@@ -42,6 +42,9 @@ pub enum SnapshotData {
         state: State,
     },
 }
+
+/// A snapshot as openraft hands it around.
+pub(super) type SnapshotOf = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
 
 /// The state machine of one node.
 pub struct Machine {
@@ -159,7 +162,7 @@ fn copy(state: &State, pin: &Pin, store: &StateStore) -> Result<(Fresh, State), 
     Ok((fresh, state))
 }
 
-pub(super) fn members(membership: &openraft::Membership<u64, super::types::Member>) -> Vec<MemberInfo> {
+pub(super) fn members(membership: &openraft::Membership<u64, Member>) -> Vec<MemberInfo> {
     let voters: std::collections::BTreeSet<u64> = membership.voter_ids().collect();
     membership
         .nodes()
@@ -221,7 +224,7 @@ pub struct Builder {
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotData;
 
-    async fn build_snapshot(&mut self) -> io::Result<super::types::SnapshotOf> {
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf> {
         let state = self.state.clone();
         tokio::task::spawn_blocking(move || state.durable_point())
             .await
@@ -286,7 +289,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<super::types::SnapshotOf>> {
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf>> {
         let state = self.store.state();
         if state.applied().index.is_none() {
             return Ok(None);
