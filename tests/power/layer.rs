@@ -46,6 +46,7 @@ fn disk() -> Option<Disk> {
 fn it_is_a_file_system_as_any_other() {
     let Some(disk) = disk() else { return };
     let root = disk.path();
+    assert_eq!(disk.position(), 0);
     fs::create_dir_all(root.join("a/b")).unwrap();
     let mut file =
         OpenOptions::new().create_new(true).read(true).write(true).mode(0o640).open(root.join("a/b/f")).unwrap();
