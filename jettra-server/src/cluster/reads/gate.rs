@@ -18,6 +18,18 @@ type Answer = Option<Result<u64>>;
 struct Rounds {
     running: bool,
     next: Option<watch::Sender<Answer>>,
+    #[cfg(feature = "planted-bugs")]
+    under_way: Option<watch::Sender<Answer>>,
+}
+
+#[cfg(feature = "planted-bugs")]
+impl Rounds {
+    /// The round under way, for who takes its answer though it began before.
+    fn earlier(&self) -> Option<watch::Receiver<Answer>> {
+        use crate::planted::{Bug, has};
+        let under_way = self.under_way.as_ref().filter(|_| self.running && has(Bug::ShareAnEarlierRound));
+        under_way.map(watch::Sender::subscribe)
+    }
 }
 
 /// Joins reads into rounds.
@@ -38,12 +50,19 @@ impl ReadGate {
     {
         let mut answer = {
             let mut rounds = self.rounds.lock();
-            let answer = rounds.next.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
-            if !rounds.running {
-                rounds.running = true;
-                tokio::spawn(self.clone().run(round));
-            }
-            answer
+            #[cfg(feature = "planted-bugs")]
+            let earlier = rounds.earlier();
+            #[cfg(not(feature = "planted-bugs"))]
+            let earlier = None;
+            let own = || {
+                let answer = rounds.next.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
+                if !rounds.running {
+                    rounds.running = true;
+                    tokio::spawn(self.clone().run(round));
+                }
+                answer
+            };
+            earlier.unwrap_or_else(own)
         };
         match answer.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().unwrap_or_else(|| Err(lost())),
@@ -70,6 +89,10 @@ impl ReadGate {
                 };
                 waiting
             };
+            #[cfg(feature = "planted-bugs")]
+            {
+                self.rounds.lock().under_way = Some(waiting.clone());
+            }
             waiting.send_replace(Some(round().await));
         }
         ended.done();

@@ -32,6 +32,7 @@ use super::pace::Sending;
 use super::store::StateStore;
 use super::types::{Member, Raft};
 use crate::peers::Peers;
+use crate::planted::{self, Bug};
 use crate::remedy::{Fault, Kind};
 use crate::state::State;
 
@@ -118,7 +119,8 @@ impl Consensus {
         })?;
         // A single voter has promised nothing to anyone.
         let alone = raft.metrics().borrow_watched().membership_config.voter_ids().count() <= 1;
-        let quiet = if had_state && !alone { settings.election_max } else { Duration::ZERO };
+        let waits = had_state && !alone && !planted::has(Bug::VoteTooEarly);
+        let quiet = if waits { settings.election_max } else { Duration::ZERO };
         let is_paused = store.state().members().iter().any(|m| m.raft_id == id && m.paused);
         if is_paused || !quiet.is_zero() {
             raft.runtime_config().elect(false);

@@ -38,6 +38,7 @@ pub use self::mark::is_whole as mark_is_whole;
 use self::recent::Recent;
 pub use self::survey::{Position, Survey};
 pub(super) use self::survey::{ends_and, entries_from};
+use crate::planted::{self, Bug};
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
 use crate::remedy::Fault;
 
@@ -409,6 +410,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let vote = StoredVote(*vote);
+        if planted::has(Bug::ForgetAVote) {
+            return Ok(());
+        }
         self.synced(|log| log.save_vote(vote).map(drop)).await
     }
 
@@ -445,6 +449,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.shared.recent.lock().push(entries);
         let epoch = self.shared.durable.borrow().epoch;
         let waiting = Waiting { done: callback, last, epoch, asked: Instant::now() };
+        if planted::has(Bug::AcknowledgeBeforeFlush) {
+            drop(writer);
+            group::tell(vec![waiting], &self.shared, &Ok(()));
+            return Ok(());
+        }
         self.shared.note(writer.commit(waiting, &Arc::downgrade(&self.shared)))
     }
 
