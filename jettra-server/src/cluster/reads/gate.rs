@@ -22,13 +22,18 @@ struct Rounds {
     under_way: Option<watch::Sender<Answer>>,
 }
 
-#[cfg(feature = "planted-bugs")]
 impl Rounds {
-    /// The round under way, for who takes its answer though it began before.
+    /// The round under way, for who takes its answer though it began before: a bug, and in no other build.
+    #[cfg(feature = "planted-bugs")]
     fn earlier(&self) -> Option<watch::Receiver<Answer>> {
         use crate::planted::{Bug, has};
         let under_way = self.under_way.as_ref().filter(|_| self.running && has(Bug::ShareAnEarlierRound));
         under_way.map(watch::Sender::subscribe)
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    fn earlier(&self) -> Option<watch::Receiver<Answer>> {
+        None
     }
 }
 
@@ -50,10 +55,7 @@ impl ReadGate {
     {
         let mut answer = {
             let mut rounds = self.rounds.lock();
-            #[cfg(feature = "planted-bugs")]
             let earlier = rounds.earlier();
-            #[cfg(not(feature = "planted-bugs"))]
-            let earlier = None;
             let own = || {
                 let answer = rounds.next.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
                 if !rounds.running {
