@@ -14,9 +14,9 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine, Snapsh
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
-use super::log::LogStore;
+use super::log::{Entry, LogId, LogStore, Member};
 use super::store::{Fresh, StateStore};
-use super::types::{Entry, LogId, Reply, SnapshotMeta, StoredMembership, TypeConfig};
+use super::types::{Reply, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::planted::{self, Bug};
 use crate::state::{Halt, Importer, LogEntry, MemberInfo, NodeName, Outcome, Payload, Pin, State};
 
@@ -46,6 +46,9 @@ pub enum SnapshotData {
         state: State,
     },
 }
+
+/// A snapshot as openraft hands it around.
+pub(super) type SnapshotOf = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
 
 /// The state machine of one node.
 pub struct Machine {
@@ -163,7 +166,7 @@ fn copy(state: &State, pin: &Pin, store: &StateStore) -> Result<(Fresh, State), 
     Ok((fresh, state))
 }
 
-pub(super) fn members(membership: &openraft::Membership<u64, super::types::Member>) -> Vec<MemberInfo> {
+pub(super) fn members(membership: &openraft::Membership<u64, Member>) -> Vec<MemberInfo> {
     let voters: std::collections::BTreeSet<u64> = membership.voter_ids().collect();
     membership
         .nodes()
@@ -225,7 +228,7 @@ pub struct Builder {
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotData;
 
-    async fn build_snapshot(&mut self) -> io::Result<super::types::SnapshotOf> {
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf> {
         let state = self.state.clone();
         tokio::task::spawn_blocking(move || match planted::has(Bug::PurgePastDurable) {
             true => Ok(None),
@@ -301,7 +304,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<super::types::SnapshotOf>> {
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf>> {
         let state = self.store.state();
         if state.applied().index.is_none() {
             return Ok(None);

@@ -25,12 +25,13 @@ pub use self::picture::Picture;
 pub use self::propose::{Committed, NotLeader};
 use super::commits::Commits;
 use super::contact::Contact;
-use super::log::LogStore;
+use super::log::{LogStore, Member};
+use super::log_storage::LogStorage;
 use super::machine::Machine;
 use super::network::Network;
 use super::pace::Sending;
 use super::store::StateStore;
-use super::types::{Member, Raft};
+use super::types::TypeConfig;
 use crate::peers::Peers;
 use crate::planted::{self, Bug};
 use crate::remedy::{Fault, Kind};
@@ -50,6 +51,9 @@ pub struct Settings {
     /// Bytes of commands that may be under way at once.
     pub in_flight_bytes: usize,
 }
+
+/// A handle on Raft.
+type Raft = openraft::Raft<TypeConfig, Machine>;
 
 /// A running Raft.
 pub struct Consensus {
@@ -111,7 +115,7 @@ impl Consensus {
         let sending = Arc::new(Sending::default());
         let network = Network::new(peers, cluster.to_owned(), id, sending.clone(), applied.clone());
         let (failed_log, failed_store) = (log.clone(), store.clone());
-        let raft = Raft::new(id, config, network, log.clone(), machine).await.map_err(|e| {
+        let raft = Raft::new(id, config, network, LogStorage(log.clone()), machine).await.map_err(|e| {
             failed_log
                 .fault()
                 .or_else(|| failed_store.fault())
