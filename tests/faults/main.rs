@@ -18,6 +18,10 @@
 //! - `liveness`, `resources`: what must hold of the nodes
 //! - `run`: a cluster, clients, faults from a seed, and what must hold in the end
 //! - `report`: what a run says
+//! - `history`: what was asked and answered, and what watchers were told
+//! - `clients`: who asks, one kind a file; `watchers`: who is told changes; `workload`: all of them at work
+//! - `ending`: what all nodes hold in the end
+//! - `checks`: what must hold of a history, one check a file
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 // goes with the last part that uses it
 #![allow(dead_code)]
@@ -26,8 +30,12 @@
 mod common;
 
 mod apart;
+mod checks;
+mod clients;
 mod directory;
+mod ending;
 mod faults;
+mod history;
 mod liveness;
 mod machines;
 mod network;
@@ -35,9 +43,11 @@ mod report;
 mod resources;
 mod run;
 mod seed;
-mod stand_in;
+mod small;
 mod starvation;
 mod timeline;
+mod watchers;
+mod workload;
 mod world;
 
 use std::time::Duration;

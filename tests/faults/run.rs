@@ -9,6 +9,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use crate::checks::{self, check};
+use crate::ending::Final;
 use crate::faults::{self, Aim, Fault};
 use crate::machines::Machines;
 use crate::network::Network;
@@ -17,8 +19,9 @@ use crate::resources::{self, Usage};
 use crate::seed::Seed;
 use crate::starvation::Starvation;
 use crate::timeline::Timeline;
+use crate::workload::{self, Workload};
 use crate::world::{Claim, World};
-use crate::{apart, liveness, stand_in};
+use crate::{apart, liveness};
 
 /// How a run is to be.
 #[derive(Debug, Clone)]
@@ -47,7 +50,7 @@ struct Run {
     deeds: JoinSet<Ended>,
     names: BTreeMap<usize, &'static str>,
     verdict: Verdict,
-    clients: Option<stand_in::Running>,
+    clients: Option<workload::Running>,
     progress: bool,
 }
 
@@ -89,7 +92,7 @@ impl Run {
         let machines = Machines::start(dir.path(), options.nodes, network.as_ref(), settings).await;
         let world = Arc::new(World::new(machines, network));
         let kinds = faults::all().into_iter().filter(|kind| kind.needs().iter().all(|need| world.has(*need))).collect();
-        let clients = stand_in::start(&world.machines.directory, &seed.fork("clients"));
+        let clients = Workload::start(&world.machines.directory, &seed.fork("workload"), workload::Options::default());
         let verdict = Verdict {
             seed: options.seed,
             nodes: options.nodes,
@@ -218,7 +221,7 @@ impl Run {
     }
 
     fn tell(&self) {
-        let operations = self.clients.as_ref().map_or(0, stand_in::Running::operations);
+        let operations = self.clients.as_ref().map_or(0, |clients| clients.counts().operations);
         let names: Vec<&str> = self.names.values().copied().collect();
         println!(
             "{:>5} s  {operations:>8} operations  {:>5} faults  now: {}",
@@ -228,12 +231,29 @@ impl Run {
         );
     }
 
+    /// What clients saw.
+    async fn found(&self, clients: workload::Running) -> checks::Report {
+        let history = clients.stop().await;
+        let end = Final::gather(&self.world.machines.directory, &history).await;
+        check(&history, &end)
+    }
+
+    fn judge(&mut self, report: &checks::Report) {
+        self.verdict.clients = report.to_string();
+        for (name, verdict) in &report.checks {
+            if let checks::Verdict::False(_) = verdict {
+                self.verdict.failures.push(format!("{name}: see above"));
+            }
+        }
+    }
+
     async fn end(mut self) -> Verdict {
         if let Some(clients) = self.clients.take() {
-            let operations = clients.operations();
-            let found = std::panic::AssertUnwindSafe(clients.stop()).catch_unwind().await;
-            self.verdict.failures.extend(found.unwrap_or_else(|panic| vec![said(&*panic)]));
-            self.verdict.clients = format!("{operations} operations\n");
+            let found = std::panic::AssertUnwindSafe(self.found(clients)).catch_unwind().await;
+            match found {
+                Ok(report) => self.judge(&report),
+                Err(panic) => self.verdict.failures.push(said(&*panic)),
+            }
         }
         if self.verdict.holds() {
             match resources::are_back(&self.world, self.verdict.beginning).await {

@@ -7,15 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use openraft::RaftLogReader;
-use openraft::storage::RaftLogStorage;
 use tokio::sync::mpsc;
 
-use super::log::{LogStore, Position};
+use super::log::{LogId, LogStore, Position};
 use super::machine::log_id;
 use super::snapshot::{self, Reader};
 use super::store::{Fresh, StateStore};
-use super::types::LogId;
 use crate::peers::StreamKey;
 use crate::remedy::{Fault, Kind};
 use crate::state::{Importer, Pin, State};
@@ -100,11 +97,9 @@ pub async fn reconcile(log: &LogStore, store: &Arc<StateStore>) -> Result<(), Fa
     let state = store.state();
     if !store.has_arrived() {
         let Some(at) = log_id(&state.applied().position).map_err(unread)? else { return Ok(()) };
-        let mut log = log.clone();
-        let ends = log.get_log_state().await.map_err(unread)?;
-        let there = log.try_get_log_entries(at.index..=at.index).await.map_err(unread)?;
-        let there = there.first().map(|entry| entry.log_id);
-        return match contradiction(at, ends.last_purged_log_id, ends.last_log_id, there) {
+        let (purged, last) = log.ends();
+        let there = log.id_at(at.index).await.map_err(unread)?;
+        return match contradiction(at, purged, last, there) {
             Some(why) => {
                 let what = format!("what is in {} and the raft log do not go together: {why}", store.dir().display());
                 Err(Fault::new(Kind::Damage, what))
@@ -145,16 +140,14 @@ pub(super) fn contradiction(
 /// # Errors
 /// I/O errors.
 async fn fit_log(log: &LogStore, state: &State) -> std::io::Result<()> {
-    let mut log = log.clone();
     let Some(at) = log_id(&state.applied().position)? else { return Ok(()) };
     if at.index < log.bounds().0 {
         return Ok(());
     }
-    let there = log.try_get_log_entries(at.index..=at.index).await?;
-    if there.first().is_some_and(|entry| entry.log_id == at) {
+    if log.id_at(at.index).await? == Some(at) {
         return Ok(());
     }
-    let known = log.get_log_state().await?.last_purged_log_id.max(log.read_committed().await?);
+    let known = log.ends().0.max(log.committed());
     tracing::info!(at = at.index, known = known.map(|id| id.index), "the log goes on behind the state");
     log.truncate_after(known).await?;
     log.purge(at).await
@@ -163,10 +156,9 @@ async fn fit_log(log: &LogStore, state: &State) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use openraft::EntryPayload;
-    use openraft::storage::RaftLogStorageExt;
 
     use super::*;
-    use crate::raft::types::{Entry, LogId};
+    use crate::raft::log::Entry;
     use crate::state::{LogEntry, Payload};
     use crate::storage::MemoryEngine;
 
@@ -182,14 +174,18 @@ mod tests {
 
     /// A log of blank entries with these terms, of which those before `committed` are known to be committed.
     async fn log(dir: &std::path::Path, terms: &[u64], committed: Option<LogId>) -> LogStore {
-        let mut log = LogStore::open(dir).unwrap();
+        let log = LogStore::open(dir).unwrap();
         let entries = terms.iter().enumerate();
         let entry = |(n, term): (usize, &u64)| Entry {
             log_id: LogId::new_term_index(*term, n as u64),
             payload: EntryPayload::Blank,
         };
-        log.blocking_append(entries.map(entry).collect::<Vec<_>>()).await.unwrap();
-        log.save_committed(committed).await.unwrap();
+        let (written, done) = tokio::sync::oneshot::channel();
+        log.append(entries.map(entry).collect(), Box::new(|result| written.send(result).unwrap())).unwrap();
+        done.await.unwrap().unwrap();
+        if let Some(committed) = committed {
+            log.save_committed(committed).unwrap();
+        }
         log
     }
 

@@ -14,9 +14,10 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine, Snapsh
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
-use super::log::LogStore;
+use super::log::{Entry, LogId, LogStore, Member};
 use super::store::{Fresh, StateStore};
-use super::types::{Entry, LogId, Reply, SnapshotMeta, StoredMembership, TypeConfig};
+use super::types::{Reply, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::planted::{self, Bug};
 use crate::state::{Halt, Importer, LogEntry, MemberInfo, NodeName, Outcome, Payload, Pin, State};
 
 /// Bytes of entries applied in one batch, about.
@@ -27,6 +28,9 @@ const BATCH_ENTRIES: usize = 1024;
 const RECLAIM_KEYS: usize = 4096;
 /// Keys that a write can supersede: a version, its note, a change, a tombstone's note.
 const KEYS_A_WRITE: usize = 4;
+
+/// Entries that [`Bug::ApplyTwice`] applies once more.
+const AGAIN: u64 = 16;
 
 /// A snapshot in the hand.
 pub enum SnapshotData {
@@ -42,6 +46,9 @@ pub enum SnapshotData {
         state: State,
     },
 }
+
+/// A snapshot as openraft hands it around.
+pub(super) type SnapshotOf = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
 
 /// The state machine of one node.
 pub struct Machine {
@@ -159,7 +166,7 @@ fn copy(state: &State, pin: &Pin, store: &StateStore) -> Result<(Fresh, State), 
     Ok((fresh, state))
 }
 
-pub(super) fn members(membership: &openraft::Membership<u64, super::types::Member>) -> Vec<MemberInfo> {
+pub(super) fn members(membership: &openraft::Membership<u64, Member>) -> Vec<MemberInfo> {
     let voters: std::collections::BTreeSet<u64> = membership.voter_ids().collect();
     membership
         .nodes()
@@ -221,12 +228,15 @@ pub struct Builder {
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotData;
 
-    async fn build_snapshot(&mut self) -> io::Result<super::types::SnapshotOf> {
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf> {
         let state = self.state.clone();
-        tokio::task::spawn_blocking(move || state.durable_point())
-            .await
-            .map_err(io::Error::other)?
-            .map_err(|halt| self.store.ending(halt))?;
+        tokio::task::spawn_blocking(move || match planted::has(Bug::PurgePastDurable) {
+            true => Ok(None),
+            false => state.durable_point(),
+        })
+        .await
+        .map_err(io::Error::other)?
+        .map_err(|halt| self.store.ending(halt))?;
         let meta = std::mem::replace(&mut self.meta, Err(io::Error::other("the snapshot was built already")))?;
         Ok(Snapshot { meta, snapshot: SnapshotData::DurablePoint })
     }
@@ -238,7 +248,15 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let applied = self.store.state().applied();
-        stands_at(&applied.position, applied.membership.as_deref())
+        let (stands, membership) = stands_at(&applied.position, applied.membership.as_deref())?;
+        if planted::has(Bug::ApplyTwice) {
+            let earlier = |id: LogId| {
+                let index = id.index.saturating_sub(AGAIN).max(1);
+                LogId::new_term_index(id.committed_leader_id().term, index)
+            };
+            return Ok((stands.map(earlier), membership));
+        }
+        Ok((stands, membership))
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
@@ -286,7 +304,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<super::types::SnapshotOf>> {
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf>> {
         let state = self.store.state();
         if state.applied().index.is_none() {
             return Ok(None);

@@ -1,7 +1,7 @@
 //! Consensus: openraft's glue. Nothing of openraft is named outside this module.
 //!
-//! - `types`: what openraft is told about our cluster
-//! - `log`: the log on disk, over the crate `raft-log`
+//! - `log`: the log on disk, over the crate `raft-log`, and what entries are made of
+//! - `types`, `log_storage`: what openraft is told about our cluster, and its traits over the log
 //! - `store`, `machine`: the state on disk and openraft's state machine over it
 //! - `snapshot`, `wire`, `network`: what travels between nodes, and at which `pace`
 //! - [`incoming`]: the called side of it
@@ -17,6 +17,7 @@ mod contact;
 pub mod fetch;
 pub mod incoming;
 mod log;
+mod log_storage;
 mod machine;
 mod network;
 pub mod offline;
@@ -30,8 +31,7 @@ mod wire;
 
 pub use consensus::{Committed, Consensus, NotLeader, Picture, Settings};
 pub use contact::{Cause, Contact};
-pub use log::{FsyncTimes, LogStore, Position, Survey, mark_is_whole, mark_path};
+pub use log::{FsyncTimes, LogStore, Member, Position, Survey, mark_is_whole, mark_path};
 pub use openraft::ServerState;
 pub use store::{StateStore, in_use as state_in_use, point_to as point_state_to};
-pub use types::Member;
 pub use wire::Envelope;

@@ -16,10 +16,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
-use super::machine::SnapshotData;
+use super::log::{Member, Vote};
+use super::machine::{SnapshotData, SnapshotOf};
 use super::pace::{Pace, Sending};
 use super::snapshot;
-use super::types::{Member, SnapshotOf, TypeConfig, Vote};
+use super::types::TypeConfig;
 use super::wire::{Envelope, encode_append};
 use crate::peers::{NOT_LET_IN, Peer, PeerError, Peers, Target};
 use jettra_client::wire::ErrorCode;

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use openraft::storage::RaftLogStorage;
 use openraft::{EntryPayload, Membership};
 
-use super::log::{LogStore, Position, ends_and, entries_from};
+use super::log::{LogId, LogStore, Member, Position, Vote, ends_and, entries_from};
 use super::machine::{apply_entries, log_id, members, position};
-use super::types::{LogId, Member, StoredMembership, Vote};
+use super::types::StoredMembership;
 use crate::state::State;
 
 /// Entries applied in one batch.
@@ -93,8 +92,8 @@ pub async fn begin_anew(state: &State, dir: &Path, beginning: &Beginning) -> Res
     state.durable_point().map_err(|e| e.to_string())?;
 
     let failed = |e: std::io::Error| format!("{}: {e}", dir.display());
-    let mut log = LogStore::open(dir).map_err(failed)?;
-    log.save_vote(&Vote::new(beginning.at.term, beginning.raft_id)).await.map_err(failed)?;
+    let log = LogStore::open(dir).map_err(failed)?;
+    log.save_vote(Vote::new(beginning.at.term, beginning.raft_id)).await.map_err(failed)?;
     // The state stands for all entries up to there, as after a snapshot that was installed.
     log.purge(at).await.map_err(failed)?;
     log.write_mark().map_err(failed)

@@ -11,7 +11,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::types::{SnapshotMeta, Vote};
+use super::log::Vote;
+use super::types::SnapshotMeta;
 use crate::peers::StreamKey;
 use crate::state::{Halt, Importer, Pin, State};
 

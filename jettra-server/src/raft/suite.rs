@@ -11,10 +11,11 @@ use openraft::{EntryPayload, OptionalSend, RaftLogReader, StorageError};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::log::LogStore;
-use super::machine::{Machine, SnapshotData};
+use super::log::{Entry, LogId, LogStore, Proposal, Vote};
+use super::log_storage::LogStorage;
+use super::machine::{Machine, SnapshotData, SnapshotOf};
 use super::store::StateStore;
-use super::types::{Entry, LogId, Proposal, SnapshotMeta, SnapshotOf, StoredMembership, TypeConfig, Vote};
+use super::types::{SnapshotMeta, StoredMembership, TypeConfig};
 
 /// The suite applies entries with gaps between them, which our state refuses: blanks fill them here.
 struct WithoutGaps(Machine);
@@ -61,10 +62,10 @@ impl RaftStateMachine<TypeConfig> for WithoutGaps {
 
 struct Builder;
 
-impl StoreBuilder<TypeConfig, LogStore, WithoutGaps, TempDir> for Builder {
-    async fn build(&self) -> Result<(TempDir, LogStore, WithoutGaps), StorageError<TypeConfig>> {
+impl StoreBuilder<TypeConfig, LogStorage, WithoutGaps, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, LogStorage, WithoutGaps), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
-        let log = LogStore::open(&dir.path().join("log")).unwrap();
+        let log = open(&dir.path().join("log"));
         let store = Arc::new(StateStore::open(&dir.path().join("state"), 8 << 20).unwrap());
         let machine = Machine::new(store, None, watch::Sender::new(0));
         Ok((dir, log, WithoutGaps(machine)))
@@ -82,7 +83,11 @@ fn entry(term: u64, index: u64, size: usize) -> Entry {
     Entry { log_id: LogId::new_term_index(term, index), payload: EntryPayload::Normal(Proposal(command.into())) }
 }
 
-async fn append(log: &mut LogStore, entries: Vec<Entry>) {
+fn open(dir: &std::path::Path) -> LogStorage {
+    LogStorage(LogStore::open(dir).unwrap())
+}
+
+async fn append(log: &mut LogStorage, entries: Vec<Entry>) {
     let (tx, rx) = TypeConfig::oneshot();
     log.append(entries, IOFlushed::signal(tx)).await.unwrap();
     rx.await.unwrap().unwrap();
@@ -92,17 +97,17 @@ async fn append(log: &mut LogStore, entries: Vec<Entry>) {
 async fn a_log_comes_back_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    let mut log = LogStore::open(&path).unwrap();
+    let mut log = open(&path);
     log.save_vote(&Vote::new_committed(2, 1)).await.unwrap();
     append(&mut log, (0..50).map(|i| entry(1, i, 100)).collect()).await;
     log.truncate_after(Some(LogId::new_term_index(1, 39))).await.unwrap();
     append(&mut log, (40..45).map(|i| entry(2, i, 100)).collect()).await;
     log.purge(LogId::new_term_index(1, 9)).await.unwrap();
-    log.write_mark().unwrap();
+    log.0.write_mark().unwrap();
     drop(log);
 
-    let mut log = LogStore::open(&path).unwrap();
-    assert_eq!(log.bounds(), (10, 45));
+    let mut log = open(&path);
+    assert_eq!(log.0.bounds(), (10, 45));
     assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new_committed(2, 1)));
     let read = log.try_get_log_entries(38..42).await.unwrap();
     assert_eq!(read, [entry(1, 38, 100), entry(1, 39, 100), entry(2, 40, 100), entry(2, 41, 100)]);
@@ -111,12 +116,12 @@ async fn a_log_comes_back_as_it_was() {
 #[tokio::test]
 async fn reads_are_bounded_by_bytes_and_never_empty() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = LogStore::open(&dir.path().join("log")).unwrap();
+    let mut log = open(&dir.path().join("log"));
     append(&mut log, (0..20).map(|i| entry(1, i, 1 << 20)).collect()).await;
     for from_disk in [false, true] {
         if from_disk {
             drop(log);
-            log = LogStore::open(&dir.path().join("log")).unwrap();
+            log = open(&dir.path().join("log"));
         }
         let some = log.limited_get_log_entries(0, 20).await.unwrap();
         assert!((3..=4).contains(&some.len()), "{}", some.len());
@@ -135,9 +140,9 @@ fn last_chunk(dir: &std::path::Path) -> std::path::PathBuf {
 async fn a_torn_tail_that_nobody_was_told_of_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    let mut log = LogStore::open(&path).unwrap();
+    let mut log = open(&path);
     append(&mut log, (0..10).map(|i| entry(1, i, 100)).collect()).await;
-    log.write_mark().unwrap();
+    log.0.write_mark().unwrap();
     append(&mut log, vec![entry(1, 10, 100)]).await;
     drop(log);
     let chunk = std::fs::OpenOptions::new().write(true).open(last_chunk(&path)).unwrap();
@@ -149,9 +154,9 @@ async fn a_torn_tail_that_nobody_was_told_of_is_cut_off() {
 async fn damage_to_acknowledged_entries_stops_the_node_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    let mut log = LogStore::open(&path).unwrap();
+    let mut log = open(&path);
     append(&mut log, (0..10).map(|i| entry(1, i, 100)).collect()).await;
-    log.write_mark().unwrap();
+    log.0.write_mark().unwrap();
     drop(log);
     let chunk = last_chunk(&path);
     let whole = std::fs::read(&chunk).unwrap();
@@ -175,9 +180,9 @@ async fn damage_to_acknowledged_entries_stops_the_node_and_changes_nothing() {
 #[tokio::test]
 async fn a_writer_that_dies_ends_all_who_wait_for_it_and_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = LogStore::open(&dir.path().join("log")).unwrap();
+    let mut log = open(&dir.path().join("log"));
     append(&mut log, vec![entry(1, 0, 100)]).await;
-    log.die();
+    log.0.die();
     let mut waiting = Vec::new();
     for index in 1..20 {
         let (tx, rx) = TypeConfig::oneshot();
@@ -193,7 +198,7 @@ async fn a_writer_that_dies_ends_all_who_wait_for_it_and_the_log() {
     let told =
         tokio::time::timeout(std::time::Duration::from_secs(20), log.save_vote(&Vote::new_committed(2, 1))).await;
     assert!(told.expect("nobody waits for ever").is_err());
-    assert!(log.fault().is_some(), "which ends the node");
+    assert!(log.0.fault().is_some(), "which ends the node");
 }
 
 #[tokio::test]

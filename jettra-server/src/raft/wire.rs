@@ -11,7 +11,8 @@ use openraft::{EntryPayload, Membership};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::types::{Entry, LogId, Member, Proposal, TypeConfig, Vote};
+use super::log::{Entry, LogId, Member, Proposal, Vote};
+use super::types::TypeConfig;
 
 /// A call: who, to whom, and what.
 #[derive(Debug, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ use super::route::{Forwarded, Reached, Work, wrong_answer};
 use super::{Call, Cluster};
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::planted::{self, Bug};
 use crate::raft::Consensus;
 
 /// How new an answer must be.
@@ -51,7 +52,7 @@ impl Cluster {
         min_index: Option<u64>,
     ) -> Result<u64> {
         let consensus = self.consensus()?;
-        if let Some(min) = min_index
+        if let Some(min) = min_index.filter(|_| !planted::has(Bug::MinIndexEarly))
             && !consensus.wait_applied(min, call.left()).await
         {
             return Err(Error::timeout(format!(
@@ -61,6 +62,7 @@ impl Cluster {
             .with("appliedIndex", consensus.applied_index()));
         }
         match consistency {
+            Consistency::Linearizable if planted::has(Bug::ReadWithoutIndex) => {}
             Consistency::Linearizable => self.catch_up(call, &consensus, false).await?,
             Consistency::Lease => self.catch_up(call, &consensus, true).await?,
             Consistency::Local { max_lag } => check_lag(&consensus, max_lag)?,

@@ -10,7 +10,8 @@ use openraft::errors::{ClientWriteError, RaftError};
 
 use super::Consensus;
 use crate::error::{Error, Result};
-use crate::raft::types::{Member, TypeConfig};
+use crate::raft::log::Member;
+use crate::raft::types::TypeConfig;
 
 impl Consensus {
     /// Adds a node that replicates and does not vote. Idempotent.

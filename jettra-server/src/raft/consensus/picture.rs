@@ -9,7 +9,8 @@ use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
 
 use super::Consensus;
-use crate::raft::types::{Member, StoredMembership};
+use crate::raft::log::Member;
+use crate::raft::types::StoredMembership;
 use crate::remedy::Fault;
 
 /// A leader is believed in for so long at least: a busy machine is silent for longer than an election time-out at times.

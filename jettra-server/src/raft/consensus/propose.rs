@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Consensus, KIB};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::raft::types::{Member, Proposal, TypeConfig};
+use crate::raft::log::{Member, Proposal};
+use crate::raft::types::TypeConfig;
 use crate::remedy::Fault;
 use crate::state::Outcome;
 

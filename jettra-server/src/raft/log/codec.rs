@@ -7,7 +7,7 @@ use bytes::Bytes;
 use codeq::{Decode, Encode};
 use openraft::EntryPayload;
 
-use crate::raft::types::{LogId, Member, Proposal, Vote};
+use super::entry::{Content, LogId, Proposal, Vote};
 
 /// A log id in the log's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +53,7 @@ impl Decode for StoredVote {
 
 /// An entry's content in the log's files: a tag byte, then a length and the bytes.
 #[derive(Debug, Clone)]
-pub struct StoredPayload(pub EntryPayload<Proposal, u64, Member>);
+pub struct StoredPayload(pub Content);
 
 const BLANK: u8 = 0;
 const COMMAND: u8 = 1;

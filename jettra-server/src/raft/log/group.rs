@@ -8,19 +8,21 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use openraft::storage::IOFlushed;
 use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use tokio::sync::oneshot;
 
+use super::entry::LogId;
 use super::{LogTypes, Shared};
 use crate::lasting::Unless;
-use crate::raft::types::{LogId, TypeConfig};
+
+/// Told, once, whether what was appended is on disk.
+pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// An append that waits to be on disk.
 pub struct Waiting {
     /// Whom to tell.
-    pub done: IOFlushed<TypeConfig>,
+    pub done: Done,
     /// Its last entry.
     pub last: LogId,
     /// The log's epoch when it was appended.
@@ -166,7 +168,7 @@ fn give_up(shared: &Shared) {
     tell(left, shared, &Err(gone()));
 }
 
-fn tell(group: Vec<Waiting>, shared: &Shared, result: &io::Result<()>) {
+pub(super) fn tell(group: Vec<Waiting>, shared: &Shared, result: &io::Result<()>) {
     if let (Ok(()), Some(last)) = (result, group.last()) {
         shared.durable.send_if_modified(|durable| {
             let holds = durable.epoch == last.epoch && durable.last < Some(last.last);
@@ -178,6 +180,6 @@ fn tell(group: Vec<Waiting>, shared: &Shared, result: &io::Result<()>) {
     }
     for Waiting { done, asked, .. } in group {
         metrics::histogram!("jettra_log_append_seconds").record(asked.elapsed().as_secs_f64());
-        done.io_completed(result.as_ref().copied().map_err(|e| io::Error::new(e.kind(), e.to_string())));
+        done(result.as_ref().copied().map_err(|e| io::Error::new(e.kind(), e.to_string())));
     }
 }

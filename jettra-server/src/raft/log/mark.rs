@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::raft::types::LogId;
+use super::entry::LogId;
 
 const SLOT: usize = 40;
 const MAGIC: u64 = 0x6a65_7474_7261_3031;

@@ -1,5 +1,5 @@
 //! The Raft log on disk: the crate `raft-log` (append-only chunks, a CRC per record, one writer
-//! thread that shares an fsync among all that wait) behind openraft's traits.
+//! thread that shares an fsync among all that wait). openraft's traits over it are in `raft/log_storage.rs`.
 //!
 //! What is kept here besides: the newest entries in memory, so that replication and apply read no
 //! file; how far the log is on disk, which `apply` waits for; and the [`mark`] that tells a torn
@@ -7,47 +7,41 @@
 
 mod check;
 mod codec;
+mod entry;
 mod fsyncs;
 mod group;
 mod mark;
 mod recent;
 mod survey;
 
-use std::fmt::Debug;
 use std::fs::File;
 use std::io;
-use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use futures_util::{Stream, stream};
-use openraft::entry::RaftEntry;
-use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
-use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use tokio::sync::{Notify, oneshot, watch};
 
 use self::codec::{StoredLogId, StoredPayload, StoredVote};
+pub use self::entry::Member;
+pub(super) use self::entry::{Entry, LeaderId, LogId, Proposal, Vote};
+pub use self::fsyncs::FsyncTimes;
 use self::fsyncs::Fsyncs;
+pub(super) use self::group::Done;
 use self::group::{Asked, Flushed, Waiting, Writer};
 use self::mark::Mark;
 pub use self::mark::is_whole as mark_is_whole;
 use self::recent::Recent;
 pub use self::survey::{Position, Survey};
 pub(super) use self::survey::{ends_and, entries_from};
-use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
+use crate::planted::{self, Bug};
 use crate::remedy::Fault;
 
 /// A chunk is closed at this size; purging frees whole chunks.
 const CHUNK_BYTES: usize = 32 << 20;
-/// Bytes that one read for replication returns at most, unless a single entry is larger.
-const REPLICATION_BYTES: usize = 4 << 20;
-/// Bytes that one read for `apply` returns at most, unless a single entry is larger.
-const APPLY_BYTES: usize = 1 << 20;
-
 /// Entries read from disk in one go, while appends wait.
 const READ_ENTRIES: u64 = 64;
 
@@ -69,8 +63,6 @@ impl raft_log::Types for LogTypes {
         payload.size() as u64
     }
 }
-
-pub use self::fsyncs::FsyncTimes;
 
 /// The log of one node. Clones share it.
 #[derive(Clone)]
@@ -252,6 +244,117 @@ impl LogStore {
         state.last().is_none() && state.vote().is_none() && state.purged().is_none()
     }
 
+    /// The vote last saved.
+    pub(super) fn vote(&self) -> Option<Vote> {
+        self.shared.writer.lock().log.log_state().vote().map(|v| v.0)
+    }
+
+    /// Up to where entries were purged, and the last one: a purged one where no other is left.
+    pub(super) fn ends(&self) -> (Option<LogId>, Option<LogId>) {
+        let log = &self.shared.writer.lock().log;
+        (log.log_state().purged().map(|id| id.0), last_of(log))
+    }
+
+    /// Up to where entries are known to be committed.
+    pub(super) fn committed(&self) -> Option<LogId> {
+        self.shared.writer.lock().log.log_state().committed().map(|id| id.0)
+    }
+
+    /// Saves a vote, and returns when it is on disk.
+    ///
+    /// # Errors
+    /// I/O errors, which end the log.
+    pub(super) async fn save_vote(&self, vote: Vote) -> io::Result<()> {
+        if planted::has(Bug::ForgetAVote) {
+            return Ok(());
+        }
+        self.synced(|log| log.save_vote(StoredVote(vote)).map(drop)).await
+    }
+
+    /// Notes that entries are committed. It is on disk with the next append.
+    ///
+    /// # Errors
+    /// I/O errors, which end the log.
+    pub(super) fn save_committed(&self, committed: LogId) -> io::Result<()> {
+        let log = &mut self.shared.writer.lock().log;
+        let known = log.log_state();
+        // Behind an installed snapshot the commit can be ahead of what the log holds: not worth keeping.
+        if last_of(log) < Some(committed) || known.committed() >= Some(&StoredLogId(committed)) {
+            return Ok(());
+        }
+        // No flush of its own: the next append takes it along.
+        self.shared.note(log.commit(StoredLogId(committed)).map(drop))
+    }
+
+    /// Appends entries; `done` is told when they are on disk, or that they will not be.
+    ///
+    /// # Errors
+    /// I/O errors, which end the log. `done` is then not told.
+    pub(super) fn append(&self, entries: Vec<Entry>, done: Done) -> io::Result<()> {
+        let Some(last) = entries.last().map(|e| e.log_id) else {
+            done(Ok(()));
+            return Ok(());
+        };
+        let mut writer = self.shared.writer.lock();
+        let appended =
+            writer.log.append(entries.iter().map(|e| (StoredLogId(e.log_id), StoredPayload(e.payload.clone()))));
+        self.shared.note(appended)?;
+        self.shared.recent.lock().push(entries);
+        let epoch = self.shared.durable.borrow().epoch;
+        let waiting = Waiting { done, last, epoch, asked: Instant::now() };
+        if planted::has(Bug::AcknowledgeBeforeFlush) {
+            drop(writer);
+            group::tell(vec![waiting], &self.shared, &Ok(()));
+            return Ok(());
+        }
+        self.shared.note(writer.commit(waiting, &Arc::downgrade(&self.shared)))
+    }
+
+    /// Cuts off what is behind `last`, and returns when that is on disk.
+    ///
+    /// # Errors
+    /// I/O errors, which end the log.
+    pub(super) async fn truncate_after(&self, last: Option<LogId>) -> io::Result<()> {
+        let shared = self.shared.clone();
+        let marked = tokio::task::spawn_blocking(move || {
+            let mut mark = shared.mark.lock();
+            shared.durable.send_modify(|durable| {
+                // Flushes that are still on their way speak of the log before the cut.
+                durable.epoch += 1;
+                durable.last = durable.last.min(last);
+            });
+            if mark.get() > last { mark.set(last) } else { Ok(()) }
+        });
+        self.shared.note(marked.await.map_err(io::Error::other)?)?;
+        let (first, end) = self.bounds();
+        let next = last.map_or(0, |id| id.index + 1).max(first);
+        if next >= end {
+            return Ok(());
+        }
+        self.shared.recent.lock().cut(next);
+        tracing::info!(dir = %self.shared.dir.display(), next, "cutting off log entries that conflict with the leader's");
+        self.synced(|log| log.truncate(next).map(drop)).await?;
+        // The sync took all before the cut along.
+        self.shared.durable.send_modify(|durable| durable.last = durable.last.max(last));
+        Ok(())
+    }
+
+    /// Lets go of the entries up to `upto`, and returns when that is on disk.
+    ///
+    /// # Errors
+    /// I/O errors, which end the log.
+    pub(super) async fn purge(&self, upto: LogId) -> io::Result<()> {
+        self.shared.recent.lock().forget(upto.index);
+        self.synced(|log| log.purge(StoredLogId(upto)).map(drop)).await?;
+        // A snapshot stands for the entries that it covers. Only now, since the mark follows.
+        self.shared.durable.send_if_modified(|durable| {
+            let raised = durable.last < Some(upto);
+            durable.last = durable.last.max(Some(upto));
+            raised
+        });
+        Ok(())
+    }
+
     async fn synced(&self, write: impl FnOnce(&mut RaftLog<LogTypes>) -> io::Result<()>) -> io::Result<()> {
         let (tx, rx) = oneshot::channel();
         let asked = {
@@ -263,8 +366,23 @@ impl LogStore {
         self.shared.note(rx.await.unwrap_or_else(stopped))
     }
 
+    /// The log id of the entry at `index`; `None` where the log has none.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(super) async fn id_at(&self, index: u64) -> io::Result<Option<LogId>> {
+        let (first, next) = self.bounds();
+        if index < first || index >= next {
+            return Ok(None);
+        }
+        Ok(self.read(index, index + 1, usize::MAX).await?.first().map(|entry| entry.log_id))
+    }
+
     /// Entries from `start` on, up to `end` (not included), at most about `max_bytes` and at least one.
-    async fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(super) async fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
         if let Some(entries) = self.shared.recent.lock().read(start, end, max_bytes) {
             return Ok(entries);
         }
@@ -337,151 +455,4 @@ fn damaged(found: &str, acked: Option<LogId>) -> io::Error {
     let promised = acked.map_or_else(String::new, |id| format!("; entries up to index {} were acknowledged", id.index));
     let what = format!("the raft log is damaged: {found}{promised}; nothing was changed");
     io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
-impl RaftLogReader<TypeConfig> for LogStore {
-    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
-        &mut self,
-        range: RB,
-    ) -> io::Result<Vec<Entry>> {
-        let (start, end) = self.clamp(&range);
-        self.read(start, end, usize::MAX).await
-    }
-
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, REPLICATION_BYTES).await
-    }
-
-    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
-    where
-        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
-    {
-        let (start, end) = self.clamp(&range);
-        let pieces = stream::unfold((self.clone(), start), move |(log, at)| async move {
-            if at >= end {
-                return None;
-            }
-            match log.read(at, end, APPLY_BYTES).await {
-                Ok(entries) if entries.is_empty() => None,
-                Ok(entries) => {
-                    let next = at + entries.len() as u64;
-                    Some((entries.into_iter().map(Ok).collect::<Vec<_>>(), (log, next)))
-                }
-                Err(e) => Some((vec![Err(e)], (log, end))),
-            }
-        });
-        Box::pin(futures_util::StreamExt::flat_map(pieces, stream::iter))
-    }
-
-    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        Ok(self.shared.writer.lock().log.log_state().vote().map(|v| v.0))
-    }
-}
-
-impl LogStore {
-    fn clamp(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
-        let (first, next) = self.bounds();
-        let start = match range.start_bound() {
-            Bound::Included(i) => *i,
-            Bound::Excluded(i) => i + 1,
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(i) => i + 1,
-            Bound::Excluded(i) => *i,
-            Bound::Unbounded => next,
-        };
-        (start.max(first), end.min(next))
-    }
-}
-
-impl RaftLogStorage<TypeConfig> for LogStore {
-    type LogReader = Self;
-
-    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
-        let log = &self.shared.writer.lock().log;
-        Ok(LogState { last_purged_log_id: log.log_state().purged().map(|id| id.0), last_log_id: last_of(log) })
-    }
-
-    async fn get_log_reader(&mut self) -> Self {
-        self.clone()
-    }
-
-    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        let vote = StoredVote(*vote);
-        self.synced(|log| log.save_vote(vote).map(drop)).await
-    }
-
-    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        let Some(committed) = committed else { return Ok(()) };
-        let log = &mut self.shared.writer.lock().log;
-        let known = log.log_state();
-        // Behind an installed snapshot the commit can be ahead of what the log holds: not worth keeping.
-        if last_of(log) < Some(committed) || known.committed() >= Some(&StoredLogId(committed)) {
-            return Ok(());
-        }
-        // No flush of its own: the next append takes it along.
-        self.shared.note(log.commit(StoredLogId(committed)).map(drop))
-    }
-
-    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        Ok(self.shared.writer.lock().log.log_state().committed().map(|id| id.0))
-    }
-
-    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
-    where
-        I: IntoIterator<Item = Entry> + OptionalSend,
-        I::IntoIter: OptionalSend,
-    {
-        let entries: Vec<Entry> = entries.into_iter().collect();
-        let Some(last) = entries.last().map(|e| e.log_id()) else {
-            callback.io_completed(Ok(()));
-            return Ok(());
-        };
-        let mut writer = self.shared.writer.lock();
-        let appended =
-            writer.log.append(entries.iter().map(|e| (StoredLogId(e.log_id), StoredPayload(e.payload.clone()))));
-        self.shared.note(appended)?;
-        self.shared.recent.lock().push(entries);
-        let epoch = self.shared.durable.borrow().epoch;
-        let waiting = Waiting { done: callback, last, epoch, asked: Instant::now() };
-        self.shared.note(writer.commit(waiting, &Arc::downgrade(&self.shared)))
-    }
-
-    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
-        let shared = self.shared.clone();
-        let marked = tokio::task::spawn_blocking(move || {
-            let mut mark = shared.mark.lock();
-            shared.durable.send_modify(|durable| {
-                // Flushes that are still on their way speak of the log before the cut.
-                durable.epoch += 1;
-                durable.last = durable.last.min(last);
-            });
-            if mark.get() > last { mark.set(last) } else { Ok(()) }
-        });
-        self.shared.note(marked.await.map_err(io::Error::other)?)?;
-        let (first, end) = self.bounds();
-        let next = last.map_or(0, |id| id.index + 1).max(first);
-        if next >= end {
-            return Ok(());
-        }
-        self.shared.recent.lock().cut(next);
-        tracing::info!(dir = %self.shared.dir.display(), next, "cutting off log entries that conflict with the leader's");
-        self.synced(|log| log.truncate(next).map(drop)).await?;
-        // The sync took all before the cut along.
-        self.shared.durable.send_modify(|durable| durable.last = durable.last.max(last));
-        Ok(())
-    }
-
-    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.shared.recent.lock().forget(upto.index);
-        self.synced(|log| log.purge(StoredLogId(upto)).map(drop)).await?;
-        // A snapshot stands for the entries that it covers. Only now, since the mark follows.
-        self.shared.durable.send_if_modified(|durable| {
-            let raised = durable.last < Some(upto);
-            durable.last = durable.last.max(Some(upto));
-            raised
-        });
-        Ok(())
-    }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::raft::log::codec::StoredPayload;
-use crate::raft::types::Entry;
+use super::codec::StoredPayload;
+use super::entry::Entry;
 
 /// Bytes of entries kept, about.
 const CAPACITY: usize = 16 << 20;

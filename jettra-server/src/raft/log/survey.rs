@@ -9,8 +9,8 @@ use openraft::EntryPayload;
 use raft_log::{RaftLogAction, WALRecord};
 
 use super::check::{self, End};
+use super::entry::{Entry, LogId};
 use super::mark::{self, Reading};
-use crate::raft::types::{Entry, LogId};
 
 /// A position in a log, for those who know nothing of Raft's types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
