@@ -5,10 +5,14 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::descriptors::patiently;
+use crate::planted::{self, Bug};
 
 /// Makes `temporary`, whose content is on disk, the file at `path`, for good.
 pub fn replace(temporary: &Path, path: &Path) -> io::Result<()> {
     std::fs::rename(temporary, path)?;
+    if planted::has(Bug::UnsyncedEntry) {
+        return Ok(());
+    }
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     patiently(|| File::open(dir))?.sync_all()
 }

@@ -10,6 +10,7 @@
 //! - [`descriptors`]: how many files, and so connections, there may be at once
 //! - [`clock`], [`random`], [`files`], [`sealed`]: where time and randomness enter; small files that survive a crash,
 //!   and that say when they are damaged
+//! - [`planted`]: bugs on purpose, for tests of the tests, in builds that never ship
 //! - [`lasting`]: work that others rely on, and what becomes of them where it dies
 //! - [`remedy`]: why a node cannot go on, and what a person is told to do about it
 //! - [`private`]: what a node keeps is closed to other users of the machine
@@ -52,6 +53,7 @@ pub mod node;
 pub mod old_data;
 pub mod output;
 pub mod peers;
+pub mod planted;
 pub mod private;
 pub mod program;
 pub mod query;

@@ -10,7 +10,7 @@ use crate::cluster::identity;
 use crate::config::{Config, ConfigError, Loaded};
 use crate::limits;
 use crate::signals::Signals;
-use crate::{demo, descriptors, node, old_data, output, private, recover, repair, telemetry};
+use crate::{demo, descriptors, node, old_data, output, planted, private, recover, repair, telemetry};
 use clap::Parser;
 use tokio::sync::oneshot;
 
@@ -79,6 +79,9 @@ fn run(args: RunArgs) -> u8 {
         None => tracing::info!("no config.json found: using the defaults, the environment and the flags"),
     }
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    if let Some(warning) = planted::warning() {
+        tracing::warn!("{warning}");
+    }
     note.iter().for_each(|note| tracing::info!("{note}"));
     on_runtime(serve(config, args.exit_with_stdin)).unwrap_or_else(|failed| failed)
 }

@@ -1,6 +1,7 @@
 //! How a request reaches the one who can serve it: here, or at the leader, one hop away.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jettra_client::wire::ErrorCode;
@@ -12,8 +13,9 @@ use super::{Cluster, ClusterCall, ClusterRequest};
 use crate::error::{Error, Result};
 use crate::feature;
 use crate::peers::{PeerError, Target};
+use crate::planted::{self, Bug};
 use crate::raft::{Committed, Consensus, Envelope, Member, NotLeader};
-use crate::state::{By, Command, Op, stamp};
+use crate::state::{By, Command, Op, RequestKey, stamp};
 
 /// The principal of what nodes do by themselves. No user has this name.
 pub(super) const OWN: &str = "_node";
@@ -128,7 +130,13 @@ impl Cluster {
             async move { consensus.propose(stamped?, limit).await }
         };
         let text = std::str::from_utf8(&raw).map_err(|e| Error::internal(e.to_string()))?;
-        let work = || Ok(Work::Command(RawValue::from_string(text.to_owned()).map_err(not_json)?));
+        let attempts = AtomicU64::new(0);
+        let work = || {
+            let attempt = attempts.fetch_add(1, Ordering::Relaxed);
+            let text =
+                if attempt > 0 && planted::has(Bug::ForwardAnew) { anew(command, attempt)? } else { text.to_owned() };
+            Ok(Work::Command(RawValue::from_string(text).map_err(not_json)?))
+        };
         match self.at_leader(call, repeatable, here, work).await? {
             Reached::Here(committed) => Ok(committed),
             Reached::There(Forwarded::Committed(committed)) => Ok(committed),
@@ -363,6 +371,17 @@ impl Cluster {
 pub(super) enum Reached<T> {
     Here(T),
     There(Forwarded),
+}
+
+/// What [`Bug::ForwardAnew`] sends instead of the same request.
+fn anew(command: &Command, attempt: u64) -> Result<String> {
+    let mut command = command.clone();
+    match &mut command.request {
+        Some(RequestKey::Key { key, .. }) => key.push_str(&format!("+{attempt}")),
+        Some(RequestKey::Session { sequence, .. }) => *sequence += attempt,
+        None => {}
+    }
+    String::from_utf8(command.encode_unstamped(None).to_vec()).map_err(|e| Error::internal(e.to_string()))
 }
 
 /// Errors after which a repeatable request is simply tried again.

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::log::{Entry, LogId, LogStore, Member};
 use super::store::{Fresh, StateStore};
 use super::types::{Reply, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::planted::{self, Bug};
 use crate::state::{Halt, Importer, LogEntry, MemberInfo, NodeName, Outcome, Payload, Pin, State};
 
 /// Bytes of entries applied in one batch, about.
@@ -27,6 +28,9 @@ const BATCH_ENTRIES: usize = 1024;
 const RECLAIM_KEYS: usize = 4096;
 /// Keys that a write can supersede: a version, its note, a change, a tombstone's note.
 const KEYS_A_WRITE: usize = 4;
+
+/// Entries that [`Bug::ApplyTwice`] applies once more.
+const AGAIN: u64 = 16;
 
 /// A snapshot in the hand.
 pub enum SnapshotData {
@@ -226,10 +230,13 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf> {
         let state = self.state.clone();
-        tokio::task::spawn_blocking(move || state.durable_point())
-            .await
-            .map_err(io::Error::other)?
-            .map_err(|halt| self.store.ending(halt))?;
+        tokio::task::spawn_blocking(move || match planted::has(Bug::PurgePastDurable) {
+            true => Ok(None),
+            false => state.durable_point(),
+        })
+        .await
+        .map_err(io::Error::other)?
+        .map_err(|halt| self.store.ending(halt))?;
         let meta = std::mem::replace(&mut self.meta, Err(io::Error::other("the snapshot was built already")))?;
         Ok(Snapshot { meta, snapshot: SnapshotData::DurablePoint })
     }
@@ -241,7 +248,15 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let applied = self.store.state().applied();
-        stands_at(&applied.position, applied.membership.as_deref())
+        let (stands, membership) = stands_at(&applied.position, applied.membership.as_deref())?;
+        if planted::has(Bug::ApplyTwice) {
+            let earlier = |id: LogId| {
+                let index = id.index.saturating_sub(AGAIN).max(1);
+                LogId::new_term_index(id.committed_leader_id().term, index)
+            };
+            return Ok((stands.map(earlier), membership));
+        }
+        Ok((stands, membership))
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>

@@ -18,6 +18,23 @@ type Answer = Option<Result<u64>>;
 struct Rounds {
     running: bool,
     next: Option<watch::Sender<Answer>>,
+    #[cfg(feature = "planted-bugs")]
+    under_way: Option<watch::Sender<Answer>>,
+}
+
+impl Rounds {
+    /// The round under way, for who takes its answer though it began before: a bug, and in no other build.
+    #[cfg(feature = "planted-bugs")]
+    fn earlier(&self) -> Option<watch::Receiver<Answer>> {
+        use crate::planted::{Bug, has};
+        let under_way = self.under_way.as_ref().filter(|_| self.running && has(Bug::ShareAnEarlierRound));
+        under_way.map(watch::Sender::subscribe)
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    fn earlier(&self) -> Option<watch::Receiver<Answer>> {
+        None
+    }
 }
 
 /// Joins reads into rounds.
@@ -38,12 +55,16 @@ impl ReadGate {
     {
         let mut answer = {
             let mut rounds = self.rounds.lock();
-            let answer = rounds.next.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
-            if !rounds.running {
-                rounds.running = true;
-                tokio::spawn(self.clone().run(round));
-            }
-            answer
+            let earlier = rounds.earlier();
+            let own = || {
+                let answer = rounds.next.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
+                if !rounds.running {
+                    rounds.running = true;
+                    tokio::spawn(self.clone().run(round));
+                }
+                answer
+            };
+            earlier.unwrap_or_else(own)
         };
         match answer.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().unwrap_or_else(|| Err(lost())),
@@ -70,6 +91,10 @@ impl ReadGate {
                 };
                 waiting
             };
+            #[cfg(feature = "planted-bugs")]
+            {
+                self.rounds.lock().under_way = Some(waiting.clone());
+            }
             waiting.send_replace(Some(round().await));
         }
         ended.done();

@@ -33,6 +33,7 @@ use super::pace::Sending;
 use super::store::StateStore;
 use super::types::TypeConfig;
 use crate::peers::Peers;
+use crate::planted::{self, Bug};
 use crate::remedy::{Fault, Kind};
 use crate::state::State;
 
@@ -122,7 +123,8 @@ impl Consensus {
         })?;
         // A single voter has promised nothing to anyone.
         let alone = raft.metrics().borrow_watched().membership_config.voter_ids().count() <= 1;
-        let quiet = if had_state && !alone { settings.election_max } else { Duration::ZERO };
+        let waits = had_state && !alone && !planted::has(Bug::VoteTooEarly);
+        let quiet = if waits { settings.election_max } else { Duration::ZERO };
         let is_paused = store.state().members().iter().any(|m| m.raft_id == id && m.paused);
         if is_paused || !quiet.is_zero() {
             raft.runtime_config().elect(false);

@@ -168,7 +168,7 @@ fn give_up(shared: &Shared) {
     tell(left, shared, &Err(gone()));
 }
 
-fn tell(group: Vec<Waiting>, shared: &Shared, result: &io::Result<()>) {
+pub(super) fn tell(group: Vec<Waiting>, shared: &Shared, result: &io::Result<()>) {
     if let (Ok(()), Some(last)) = (result, group.last()) {
         shared.durable.send_if_modified(|durable| {
             let holds = durable.epoch == last.epoch && durable.last < Some(last.last);

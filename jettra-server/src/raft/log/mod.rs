@@ -37,6 +37,7 @@ pub use self::mark::is_whole as mark_is_whole;
 use self::recent::Recent;
 pub use self::survey::{Position, Survey};
 pub(super) use self::survey::{ends_and, entries_from};
+use crate::planted::{self, Bug};
 use crate::remedy::Fault;
 
 /// A chunk is closed at this size; purging frees whole chunks.
@@ -264,6 +265,9 @@ impl LogStore {
     /// # Errors
     /// I/O errors, which end the log.
     pub(super) async fn save_vote(&self, vote: Vote) -> io::Result<()> {
+        if planted::has(Bug::ForgetAVote) {
+            return Ok(());
+        }
         self.synced(|log| log.save_vote(StoredVote(vote)).map(drop)).await
     }
 
@@ -298,6 +302,11 @@ impl LogStore {
         self.shared.recent.lock().push(entries);
         let epoch = self.shared.durable.borrow().epoch;
         let waiting = Waiting { done, last, epoch, asked: Instant::now() };
+        if planted::has(Bug::AcknowledgeBeforeFlush) {
+            drop(writer);
+            group::tell(vec![waiting], &self.shared, &Ok(()));
+            return Ok(());
+        }
         self.shared.note(writer.commit(waiting, &Arc::downgrade(&self.shared)))
     }
 

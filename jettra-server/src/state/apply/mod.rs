@@ -28,7 +28,11 @@ pub(super) use users::{TokenDoc, may};
 /// Applies the entry that the stage has begun, and commits what it stages.
 pub(super) fn entry(stage: &mut Stage<'_>, index: u64, payload: &Payload<'_>) -> Result<Outcome, Halt> {
     let outcome = match payload {
-        Payload::Blank => Outcome::of(stage.rev, Ok(Answer::None)),
+        Payload::Blank => {
+            #[cfg(feature = "planted-bugs")]
+            crate::planted::note_leader(stage.rev);
+            Outcome::of(stage.rev, Ok(Answer::None))
+        }
         Payload::Command(bytes) => command(stage, index, bytes)?,
         Payload::Membership { members, raw } => {
             membership::follow(stage, members)?;

@@ -73,6 +73,11 @@ fn by_key(stage: &mut Stage<'_>, id: String, hash: &str, by: Option<&By>, op: &O
     };
     let known = stage.live(queue.records, &id)?;
     let is_new = known.is_none();
+    #[cfg(feature = "planted-bugs")]
+    let known = known.filter(|record| {
+        !crate::planted::has(crate::planted::Bug::ForgetARequest)
+            || !crate::planted::is_of_an_earlier_leader(record.rev)
+    });
     if let Some(record) = known.filter(|record| !is_over(record, ttl_ms, stage.now_ms())) {
         let doc: RequestDoc = parse(record.body().map_or(&[], |body| body), "a request's record")?;
         if doc.hash == hash {

@@ -1,0 +1,22 @@
+//! What does a power cut leave of what nodes have acknowledged?
+//!
+//! A process that is killed loses nothing that it has written: the system's page cache has it. So here nodes run on a
+//! file system that writes down each write and each sync, and the states in which a power cut can leave a disk are made
+//! from that, at every write and sync: all must be there that was acknowledged before.
+//!
+//! # Layout
+//!
+//! - `tree`: files and directories in memory, and the operations on them
+//! - `mount`: a file system that records, for a real process to work on
+//! - `model`: what a power cut leaves of a recording
+//! - `layer`: tests of these three
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../faults/seed.rs"]
+#[allow(dead_code)]
+mod seed;
+
+mod layer;
+mod model;
+mod mount;
+mod tree;
