@@ -187,9 +187,11 @@ async fn a_write_that_the_next_leader_discards_is_answered_in_plain_words() {
     let before = metric(&old, "jettra_raft_last_index ").await.unwrap();
     let request = old.request("POST", "/api/doc?db=proof&col=writes&timeout=60s").body(r#"{"_id":"lost"}"#);
     let write = tokio::spawn(common::send(request));
-    eventually(10 * SECOND, "the write is in the log", async || match metric(&old, "jettra_raft_last_index ").await? {
-        last if last > before => Ok(()),
-        last => Err(last.to_string()),
+    eventually(10 * SECOND, "the write is in the log", async || {
+        match metric(&old, "jettra_raft_last_index ").await? {
+            last if last > before => Ok(()),
+            last => Err(last.to_string()),
+        }
     })
     .await;
     old.pause();
