@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::starvation::Starvation;
 use crate::timeline::Entry;
 use crate::world::World;
 
@@ -14,8 +13,8 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 const WHOLE: Duration = Duration::from_secs(30);
 
 /// After everything is put right: how long it took until every node had taken a write.
-pub async fn check(world: &World, starvation: &Starvation, entry: &Entry) -> Result<Duration, String> {
-    let began = Instant::now();
+pub async fn check(world: &World, entry: &Entry) -> Result<Duration, String> {
+    let (began, starvation) = (Instant::now(), &world.starvation);
     // What takes longer is waited for, so that the failure tells how long.
     let end = 10 * AT_ONCE;
     let each = world.machines.all.iter().map(|machine| async move {
@@ -59,7 +58,7 @@ pub async fn check(world: &World, starvation: &Starvation, entry: &Entry) -> Res
 }
 
 /// For `time`, nothing is done to the cluster: its leader must stay.
-pub async fn leader_stays(world: &World, starvation: &Starvation, time: Duration) -> Result<(), String> {
+pub async fn leader_stays(world: &World, time: Duration) -> Result<(), String> {
     let before = world.leader().await;
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -67,7 +66,7 @@ pub async fn leader_stays(world: &World, starvation: &Starvation, time: Duration
         let now = world.leader().await;
         if now != before {
             let seen = format!("{before:?} led, then {now:?}, though nothing was done to the cluster");
-            if starvation.is_calm() {
+            if world.starvation.is_calm() {
                 return Err(seen);
             }
             println!("not held against the cluster, since the machine is busy: {seen}");

@@ -1,6 +1,7 @@
 //! The nodes of a run, each on what is for it a machine of its own.
 
-use std::path::Path;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub struct Machine {
     pub name: String,
     /// Whoever starts, ends or changes the node has it. What is asked of it goes past this.
     pub node: Mutex<Node>,
+    /// Where it keeps its log of what it does, and its data.
+    dir: PathBuf,
     url: RwLock<String>,
     http: Http,
     authorization: String,
@@ -41,12 +44,14 @@ pub struct Leader {
 }
 
 impl Machines {
-    /// A cluster of `count` nodes below `root`, all of them voters, with further settings for each.
+    /// A cluster of `count` nodes below `root`, all of them voters, with further settings. `prepare` sees each before it
+    /// starts.
     pub async fn start(
         root: &Path,
         count: usize,
         network: Option<&Network>,
-        settings: impl Fn(usize) -> Value,
+        settings: Value,
+        mut prepare: impl FnMut(usize, &mut Node),
     ) -> Self {
         let authorization = base64::engine::general_purpose::STANDARD.encode(format!("admin:{PASSWORD}"));
         let authorization = format!("Basic {authorization}");
@@ -59,16 +64,18 @@ impl Machines {
                 "Host": host, "distributed": true, "NodeID": name, "Bootstrap": place == 0,
                 "AdminPassword": PASSWORD, "ClusterSecret": "a secret of all nodes of this run",
             });
-            config.as_object_mut().unwrap().extend(settings(place).as_object().unwrap().clone());
+            config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
             let mut node = Node::new(root, &name, config);
             node.run_at(&host, network.map(|network| network.runner(place_in(place))).unwrap_or_default());
             node.authorize(authorization.clone());
+            prepare(place, &mut node);
             node.start().await;
             // What it was told once counts no more: with an empty disk it would begin another cluster.
             node.configure("Bootstrap", false);
             all.push(Arc::new(Machine {
                 place,
                 name,
+                dir: node.dir().to_owned(),
                 url: RwLock::new(node.url()),
                 node: Mutex::new(node),
                 http: Http::new(Duration::from_secs(40)),
@@ -156,6 +163,29 @@ impl Machine {
 
     pub async fn post(&self, path: &str, body: Value, limit: Duration) -> Result<Answer, String> {
         self.ask(Method::POST, path, body.to_string(), limit).await
+    }
+
+    /// How much the node has written to its log.
+    pub fn log_length(&self) -> u64 {
+        std::fs::metadata(self.dir.join("log")).map_or(0, |found| found.len())
+    }
+
+    /// What it has written there since then.
+    pub fn log_since(&self, length: u64) -> String {
+        let mut text = Vec::new();
+        if let Ok(mut file) = std::fs::File::open(self.dir.join("log")) {
+            file.seek(SeekFrom::Start(length)).unwrap();
+            file.read_to_end(&mut text).unwrap();
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Removes all that the node, which does not run, has stored. Its directory stays: it may be a disk of its own.
+    pub fn wipe(&self) {
+        for entry in std::fs::read_dir(self.dir.join("data")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+        }
     }
 
     /// The cluster as the node sees it.

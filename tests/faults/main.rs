@@ -10,7 +10,7 @@
 //! - `directory`: what clients know of the nodes
 //! - `apart`: the harness in namespaces of its own
 //! - `network`: the network between nodes, which does what it is told
-//! - `machines`: the nodes of a run
+//! - `machines`: the nodes of a run; `places`: what single ones have for themselves
 //! - `world`: what faults are done to, and who has what
 //! - `faults`: what can happen, each kind a file or a row
 //! - `timeline`: what was done, and when
@@ -39,6 +39,7 @@ mod history;
 mod liveness;
 mod machines;
 mod network;
+mod places;
 mod report;
 mod resources;
 mod run;
@@ -77,7 +78,7 @@ async fn holds(options: Options) {
 fn short_run() {
     apart::run("short_run", async || {
         for seed in [1, fresh_seed()] {
-            holds(Options { seed, nodes: 3, length: Duration::from_secs(35), progress: false }).await;
+            holds(Options { seed, nodes: 3, length: Duration::from_secs(35), long: false }).await;
         }
     });
 }
@@ -89,6 +90,6 @@ fn long_run() {
     apart::run("long_run", async || {
         let minutes: f64 = setting("FAULTS_MINUTES", 5.0);
         let (seed, nodes) = (setting("FAULTS_SEED", fresh_seed()), setting("FAULTS_NODES", 3));
-        holds(Options { seed, nodes, length: Duration::from_secs_f64(minutes * 60.0), progress: true }).await;
+        holds(Options { seed, nodes, length: Duration::from_secs_f64(minutes * 60.0), long: true }).await;
     });
 }

@@ -1,6 +1,7 @@
 //! A run: a cluster, clients, faults from a seed, and what must hold in the end.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,14 +11,15 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::checks::{self, check};
+use crate::common::{LIMIT, Node, eventually};
 use crate::ending::Final;
 use crate::faults::{self, Aim, Fault};
 use crate::machines::Machines;
 use crate::network::Network;
+use crate::places::Places;
 use crate::report::Verdict;
 use crate::resources::{self, Usage};
 use crate::seed::Seed;
-use crate::starvation::Starvation;
 use crate::timeline::Timeline;
 use crate::workload::{self, Workload};
 use crate::world::{Claim, World};
@@ -30,8 +32,8 @@ pub struct Options {
     pub nodes: usize,
     /// How long faults happen; beginning and end come on top.
     pub length: Duration,
-    /// Whether to tell each few seconds how far it is.
-    pub progress: bool,
+    /// Whether it tells each few seconds how far it is, and the nodes become the next version on the way.
+    pub long: bool,
 }
 
 /// How long a cluster is left alone before the first fault.
@@ -40,10 +42,13 @@ const QUIET: Duration = Duration::from_secs(4);
 /// How long putting right may take: starts, members that come back.
 const PUT_RIGHT: Duration = Duration::from_secs(120);
 
+/// What makes snapshots large: bytes of a document, and how many.
+const LARGE: usize = 512 << 10;
+const LARGE_COUNT: usize = 16;
+
 struct Run {
     world: Arc<World>,
     timeline: Timeline,
-    starvation: Starvation,
     kinds: Vec<Box<dyn Fault>>,
     seed: Seed,
     /// What goes on, with what it has claimed.
@@ -51,7 +56,7 @@ struct Run {
     names: BTreeMap<usize, &'static str>,
     verdict: Verdict,
     clients: Option<workload::Running>,
-    progress: bool,
+    long: bool,
 }
 
 /// A fault that is over.
@@ -88,9 +93,21 @@ impl Run {
         };
         let timeline = Timeline::new();
         // Followers that were away for a while need snapshots.
-        let settings = |_| json!({ "LogRetainEntries": 300, "LogRetainBytes": 1 << 20, "DiskReserveBytes": 8 << 20 });
-        let machines = Machines::start(dir.path(), options.nodes, network.as_ref(), settings).await;
-        let world = Arc::new(World::new(machines, network));
+        let settings = json!({ "LogRetainEntries": 200, "LogRetainBytes": 1 << 20, "DiskReserveBytes": 8 << 20 });
+        let mut places = Places::choose(options.nodes, &seed);
+        let prepare = |place, node: &mut Node| places.prepare(place, node);
+        let machines = Machines::start(dir.path(), options.nodes, network.as_ref(), settings, prepare).await;
+        let mut world = World::new(machines, network);
+        (world.small_disk, world.clock) = (places.small_disk, places.clock);
+        untried.extend(places.untried);
+        if options.long {
+            world.next_version = next_version();
+            if world.next_version.is_none() {
+                untried.push("an upgrade: cargo build -p jettra-server --examples".to_owned());
+            }
+        }
+        load(&world).await;
+        let world = Arc::new(world);
         let kinds = faults::all().into_iter().filter(|kind| kind.needs().iter().all(|need| world.has(*need))).collect();
         let clients = Workload::start(&world.machines.directory, &seed.fork("workload"), workload::Options::default());
         let verdict = Verdict {
@@ -112,20 +129,19 @@ impl Run {
         Run {
             world,
             timeline,
-            starvation: Starvation::watch(),
             kinds,
             seed: seed.fork("faults"),
             deeds: JoinSet::new(),
             names: BTreeMap::new(),
             verdict,
             clients: Some(clients),
-            progress: options.progress,
+            long: options.long,
         }
     }
 
     /// A quiet time, then rounds: faults for a while, then everything is put right and must work.
     async fn go(&mut self, length: Duration) {
-        if let Err(failure) = liveness::leader_stays(&self.world, &self.starvation, QUIET).await {
+        if let Err(failure) = liveness::leader_stays(&self.world, QUIET).await {
             self.verdict.failures.push(failure);
         }
         self.verdict.beginning = resources::most(&self.world).await;
@@ -154,7 +170,7 @@ impl Run {
             }
             tokio::time::sleep_until(until.into()).await;
             self.verdict.most = self.verdict.most.max(resources::most(&self.world).await);
-            if self.progress && told.elapsed() > Duration::from_secs(5) {
+            if self.long && told.elapsed() > Duration::from_secs(5) {
                 told = Instant::now();
                 self.tell();
             }
@@ -200,7 +216,7 @@ impl Run {
         let entry = self.timeline.entry(0, "all");
         self.world.heal(true);
         entry.note("is put right");
-        let limit = Instant::now() + PUT_RIGHT.mul_f64(self.starvation.factor());
+        let limit = Instant::now() + PUT_RIGHT.mul_f64(self.world.starvation.factor());
         while !self.deeds.is_empty() {
             let Ok(Some(ended)) = tokio::time::timeout_at(limit.into(), self.deeds.join_next()).await else {
                 let names: Vec<&str> = self.names.values().copied().collect();
@@ -211,7 +227,7 @@ impl Run {
             self.ended(ended);
         }
         entry.note("was put right");
-        match liveness::check(&self.world, &self.starvation, &entry).await {
+        match liveness::check(&self.world, &entry).await {
             Ok(took) => {
                 entry.note(format!("works again, after {} ms", took.as_millis()));
                 self.verdict.healings.push(took);
@@ -264,6 +280,24 @@ impl Run {
         self.verdict.failovers = std::mem::take(&mut self.world.failovers.lock().unwrap());
         self.verdict.timeline = self.timeline.all();
         self.verdict
+    }
+}
+
+/// The program as a version would be that supports one feature level more.
+fn next_version() -> Option<PathBuf> {
+    let program = std::env::current_exe().unwrap().ancestors().nth(2)?.join("examples/next_level");
+    program.exists().then_some(program)
+}
+
+/// Documents that make snapshots take a while.
+async fn load(world: &World) {
+    let text = "x".repeat(LARGE);
+    for n in 0..LARGE_COUNT {
+        eventually(LIMIT, "a large document is written", async || {
+            let body = json!({ "_id": format!("large-{n}"), "text": text });
+            world.machine(0).post("/api/doc?db=harness&col=large", body, LIMIT).await?.success()
+        })
+        .await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::machines::{Leader, Machine, Machines};
 use crate::network::Network;
+use crate::starvation::Starvation;
 use crate::timeline::Entry;
 
 /// Something that only one fault may have at a time. So what one fault does, another does not undo, and in the end the
@@ -23,6 +25,8 @@ pub enum Claim {
     Weather,
     /// Who belongs to the cluster, and as what.
     Membership,
+    /// The clock that can be set.
+    Clock,
 }
 
 /// What the machine can do for faults.
@@ -41,12 +45,15 @@ pub enum Need {
 pub struct World {
     pub machines: Machines,
     pub network: Option<Network>,
+    pub starvation: Starvation,
     /// The place of the node on a small disk, and the disk.
     pub small_disk: Option<(usize, PathBuf)>,
     /// The place of the node with a clock of its own, and the file that sets it.
     pub clock: Option<(usize, PathBuf)>,
     /// The program of the next version.
     pub next_version: Option<PathBuf>,
+    /// Whether the nodes have become, or are becoming, the next version.
+    pub upgraded: AtomicBool,
     claims: Mutex<BTreeSet<Claim>>,
     healing: watch::Sender<bool>,
     /// How long it took after leaders were lost until something was written again.
@@ -58,9 +65,11 @@ impl World {
         World {
             machines,
             network,
+            starvation: Starvation::watch(),
             small_disk: None,
             clock: None,
             next_version: None,
+            upgraded: AtomicBool::new(false),
             claims: Mutex::default(),
             healing: watch::Sender::new(false),
             failovers: Mutex::default(),

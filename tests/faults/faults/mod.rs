@@ -3,9 +3,16 @@
 //! A fault chooses what it is done to ([`Aim`]), and is then a task that does it, waits, and puts everything right again.
 //! A new one: implement [`Fault`] and add it to [`all`].
 
+mod aimed;
+mod clock;
+mod disk;
 mod freeze;
 mod kill;
+mod membership;
+mod moves;
 mod partition;
+mod stop;
+mod upgrade;
 mod weather;
 
 use std::sync::Arc;
@@ -102,6 +109,18 @@ pub fn all() -> Vec<Box<dyn Fault>> {
     all.push(Box::new(freeze::Freeze));
     all.extend(partition::all());
     all.extend(weather::all());
+    all.extend(membership::all());
+    all.extend(aimed::all());
+    let others: [Box<dyn Fault>; 7] = [
+        Box::new(membership::KilledWhilePromoting),
+        Box::new(stop::Stop { by_signal: false }),
+        Box::new(stop::Stop { by_signal: true }),
+        Box::new(moves::Moves),
+        Box::new(disk::Full),
+        Box::new(clock::Jumps),
+        Box::new(upgrade::Upgrade),
+    ];
+    all.extend(others);
     all
 }
 
@@ -110,6 +129,19 @@ async fn start(machine: &Machine, entry: &Entry) {
     let began = Instant::now();
     machine.node.lock().await.start().await;
     entry.note(format!("{} runs again, after {} ms", machine.name, began.elapsed().as_millis()));
+}
+
+/// Waits until a node that was told to stop has ended, and says how long that took.
+async fn ended(machine: &Machine, world: &World) -> Result<Duration, String> {
+    let asked = Instant::now();
+    let mut node = machine.node.lock().await;
+    while !node.has_ended() {
+        if asked.elapsed() > seconds(20).mul_f64(world.starvation.factor()) {
+            return Err(format!("{} was told to stop and runs on\n{}", machine.name, node.log_tail(20)));
+        }
+        tokio::time::sleep(millis(20)).await;
+    }
+    Ok(asked.elapsed())
 }
 
 const fn seconds(seconds: u64) -> Duration {
