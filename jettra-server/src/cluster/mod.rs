@@ -12,43 +12,34 @@
 //! - `register`: the leader's side of a join, and of a member's move to another URL
 //! - `replicas`: read replicas become voters, and voters read replicas
 //! - `facts`, `plan`: what is gathered, and the computing in the middle; `facts` is what all that is shown goes by
-//! - `hearing`: who answers while nobody leads
 //! - `join`: the joining node's side
-//! - `promotion`: how a learner becomes a voter, and broken-off changes are finished
+//! - `duties`: what a node does by itself again and again, most of it where it leads: roles, promotion, digests, scrub, …
 //! - `upkeep`: marks, durable points, and what is reclaimed
-//! - `roles`: what the leader writes into `_clusternodes`
-//! - `samples`: a quarter of an hour of figures
 //! - `time`: cluster time, which most voters' clocks bear out
 //! - `upgrade`: how the feature level is raised
-//! - `journal`: elections and alarms, for the journal
-//! - `digests`, `scrub`: whether members hold the same, and whether the disk holds what was written
+//! - `journal`: what only the leader knows, written into the journal; and the journal read
 //! - `report`, `doctor`: how each node is, and what is wrong with the cluster
 //! - `view`: what `GET /api/cluster` and `/api/federated` show
 
 pub mod addresses;
 mod admission;
 mod claim;
-mod digests;
 mod doctor;
+mod duties;
 mod ending;
 mod facts;
-mod hearing;
 pub mod identity;
 mod join;
 mod journal;
 mod membership;
 mod plan;
-mod promotion;
 mod reads;
 mod refetch;
 mod register;
 mod replicas;
 mod report;
-mod roles;
 mod room;
 mod route;
-mod samples;
-mod scrub;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -56,7 +47,8 @@ mod upgrade;
 mod upkeep;
 mod view;
 
-pub use digests::{DigestAnswer, DigestRequest};
+pub use duties::digests::{DigestAnswer, DigestRequest};
+pub use duties::samples::Samples;
 pub use ending::Stop;
 pub use join::JoinRequest;
 pub use journal::EventQuery;
@@ -65,7 +57,6 @@ pub use plan::Verdict;
 pub use reads::Consistency;
 pub use report::Report;
 pub use route::{Call, Forward, Forwarded, Work};
-pub use samples::Samples;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -154,7 +145,7 @@ pub struct Cluster {
     machine: Arc<Machine>,
     machines: view::MachineCache,
     told_by_leader: view::ToldByLeader,
-    stopping: Mutex<roles::Stopping>,
+    stopping: Mutex<duties::roles::Stopping>,
     reports: report::Reports,
     /// Why this node has no state yet, while it fetches one.
     fetching: Mutex<Option<String>>,
@@ -241,16 +232,8 @@ impl Cluster {
         .map_err(told)?;
         self.opened.get_or_init(Instant::now);
         self.consensus.send_replace(Some(consensus.clone()));
-        self.keep("what keeps the members' roles", roles::run(self.clone(), consensus.clone()));
-        self.keep("what listens for the members", hearing::run(self.clone(), consensus.clone()));
-        self.keep("what lets members vote", promotion::run(self.clone(), consensus.clone()));
-        self.keep("what keeps the members' addresses", addresses::keep(self.clone(), consensus.clone()));
-        self.keep("the sampler", samples::run(self.clone(), consensus.clone()));
         self.keep("what watches over the log and the store", self.clone().keep_house(consensus.clone()));
-        self.keep("what keeps the journal", journal::run(self.clone(), consensus.clone()));
-        self.keep("what compares the members", digests::run(self.clone(), consensus.clone()));
-        self.keep("the scrub", scrub::run(self.clone(), consensus.clone()));
-        self.keep("the doctor", doctor::run(self.clone(), consensus.clone()));
+        self.take_up_duties(&consensus);
         Ok(consensus)
     }
 

@@ -1,7 +1,7 @@
 //! The leader's side of a join. A node that is to become a member is asked who it is, registered, told which member it
 //! is, and added as a learner.
 //!
-//! Every step may be repeated, by this leader or the next: see [`super::promotion`].
+//! Every step may be repeated, by this leader or the next: see [`super::duties::promotion`].
 //!
 //! - `mod`: the steps
 //! - `ask`: who answers there, whether it may join, and what it is told
@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use tracing::Instrument as _;
 
 use self::ask::{cannot_register, itself, was_removed};
+use super::duties::promotion::is_ready;
 use super::membership::{normalize_url, not_leading};
 use super::plan::Action;
-use super::promotion::is_ready;
 use super::{Call, Cluster, ClusterCall, ClusterRequest, Verdict};
 use crate::error::{Error, Result};
 use crate::feature;
@@ -244,7 +244,7 @@ impl Cluster {
         Ok(Joined::Member { name: info.name, raft_id })
     }
 
-    /// Waits until the leader has made the learner a voter, see [`super::promotion`]; a read replica until it has caught
+    /// Waits until the leader has made the learner a voter, see [`super::duties::promotion`]; a read replica until it has caught
     /// up.
     pub(in crate::cluster) async fn wait_until_in(
         &self,
