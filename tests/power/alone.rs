@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::common::{Answer, Http, Node, SECOND, send};
+use crate::common::{Http, Node, SECOND, send};
 use crate::cuts::{self, Findings, Left};
 use crate::mount::{Disk, Lies};
 use crate::open;
@@ -21,7 +21,7 @@ const ROTATION_MIB: usize = 34;
 
 /// What was done and what was told.
 struct Run {
-    recording: Vec<Op>,
+    recording: Arc<[Op]>,
     story: Vec<Told>,
 }
 
@@ -54,7 +54,7 @@ async fn record(seed: &Seed, plan: Plan) -> Option<Run> {
         clients.stop().await;
     }
     let story = std::mem::take(&mut *story.lock().unwrap());
-    Some(Run { recording: disk.recording(), story })
+    Some(Run { recording: disk.recording().into(), story })
 }
 
 /// With bounds so small that the log is purged all the time.
@@ -101,18 +101,13 @@ impl Run {
         let node = started.await.map_err(|_| "the program does not start: its log is above".to_owned())?;
         for known in known(&self.story, left.at).values() {
             let answer = node.get(&format!("/api/doc?db=power&col=cut&id={}", known.last.id)).await;
-            let rev = |answer: &Answer| answer.header("etag").unwrap().trim_matches('"').parse().unwrap();
-            match answer.status {
-                200 => known.compare(Some((rev(&answer), &answer.body)))?,
-                404 => known.compare(None)?,
-                _ => return Err(format!("a read was answered {}", answer.shown())),
-            }
+            known.compare_answer(&answer)?;
         }
         Ok(())
     }
 
     /// Looks at the states of all `is_chosen` moments, and starts the program on each `nth`.
-    fn look(&self, seed: &Seed, drawn: usize, nth: usize, is_chosen: impl FnMut(usize) -> bool) -> Findings<'_> {
+    fn look(&self, seed: &Seed, drawn: usize, nth: usize, is_chosen: impl FnMut(usize) -> bool) -> Findings {
         let mut findings = Findings::new(&self.recording);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::block_in_place(|| {
@@ -133,7 +128,7 @@ async fn what_a_node_acknowledged_is_there_after_a_power_cut() {
     let seed = cuts::seed(Some(1));
     let Some(run) = record(&seed, Plan { writes: 60, lies: Lies::None, rotates: false }).await else { return };
     let mut chosen = seed.fork("moments");
-    let every = run.recording.len() / 40;
+    let every = run.recording.len() / 25;
     run.look(&seed, 1, 20, |_| chosen.below(every) == 0).none();
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::Platter;
@@ -95,8 +96,8 @@ impl Left {
 }
 
 /// What was found in the states of a recording.
-pub struct Findings<'a> {
-    recording: &'a [Op],
+pub struct Findings {
+    recording: Arc<[Op]>,
     states: usize,
     began: Instant,
     told: Instant,
@@ -107,10 +108,10 @@ pub struct Findings<'a> {
 /// How often a long run says how far it is.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-impl Findings<'_> {
-    pub fn new(recording: &[Op]) -> Findings<'_> {
+impl Findings {
+    pub fn new(recording: &Arc<[Op]>) -> Findings {
         let now = Instant::now();
-        Findings { recording, states: 0, began: now, told: now, found: BTreeMap::new() }
+        Findings { recording: recording.clone(), states: 0, began: now, told: now, found: BTreeMap::new() }
     }
 
     /// How many looks there were.
@@ -123,8 +124,7 @@ impl Findings<'_> {
         self.states += 1;
         if let Err(why) = outcome {
             let kind: String = why.chars().filter(|c| !c.is_ascii_digit()).collect();
-            let recording = self.recording;
-            let first = || (0, format!("{why}\n  {}", left.shown(recording)));
+            let first = || (0, format!("{why}\n  {}", left.shown(&self.recording)));
             self.found.entry(kind).or_insert_with(first).0 += 1;
         }
         if self.told.elapsed() >= PROGRESS {

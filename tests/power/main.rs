@@ -14,10 +14,14 @@
 //! - `cuts`: the states of a recording, one after the other
 //! - `open`: what is left of a node, opened in this process
 //! - `alone`: one node
+//! - `trio`: three nodes that lose their power together
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/peer.rs"]
+#[allow(dead_code)]
+mod peer;
 #[path = "../faults/seed.rs"]
 #[allow(dead_code)]
 mod seed;
@@ -30,3 +34,4 @@ mod mount;
 mod open;
 mod told;
 mod tree;
+mod trio;

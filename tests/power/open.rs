@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jettra_server::cluster::identity::{self, Identity};
-use jettra_server::raft::{LogStore, StateStore, offline};
+use jettra_server::raft::{LogStore, StateStore, Survey, offline};
 use jettra_server::sealed;
 use jettra_server::state::{CollectionName, DatabaseName, DocumentId, State};
 
@@ -12,7 +12,10 @@ const CACHE_BYTES: usize = 16 << 20;
 
 /// A node's data as its log and its state give them together.
 pub struct Opened {
-    /// `None` where it was no member of a cluster yet.
+    /// Its number in Raft; `None` where it was no member of a cluster yet.
+    pub raft_id: Option<u64>,
+    /// The term of its last vote.
+    pub vote_term: u64,
     state: Option<State>,
 }
 
@@ -26,9 +29,9 @@ pub fn open(data: &Path) -> Result<Opened, String> {
         None if data.join("log").is_dir() => return Err("there is a log and no node.json".to_owned()),
         None => None,
     };
-    let is_member = identity.as_ref().is_some_and(|identity| identity.membership.is_some());
-    if !is_member {
-        return Ok(Opened { state: None });
+    let raft_id = identity.as_ref().and_then(|identity| Some(identity.membership.as_ref()?.raft_id));
+    if raft_id.is_none() {
+        return Ok(Opened { raft_id, vote_term: 0, state: None });
     }
     let (log_dir, state_dir) = (data.join("log"), data.join("state"));
     let log = LogStore::open(&log_dir).map_err(|e| format!("log: {e}"))?;
@@ -50,7 +53,8 @@ pub fn open(data: &Path) -> Result<Opened, String> {
         return Err(format!("the state ends before index {next} and the log begins at {first}"));
     }
     offline::replay(&state, &log_dir)?;
-    Ok(Opened { state: Some(state) })
+    let survey = Survey::of(&log_dir, false).map_err(|e| e.to_string())?;
+    Ok(Opened { raft_id, vote_term: survey.vote_term(), state: Some(state) })
 }
 
 impl Opened {

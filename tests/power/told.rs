@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::common::{Http, SECOND, send};
+use crate::common::{Answer, Http, SECOND, send};
 use crate::mount::Disk;
 use crate::seed::Seed;
 
@@ -174,6 +174,22 @@ impl Known<'_> {
                 Err(format!("{id} of revision {rev} has another content"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The same with what a node answers when it is asked for the document.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn compare_answer(&self, answer: &Answer) -> Result<(), String> {
+        match answer.status {
+            200 => {
+                let rev = answer.header("etag").unwrap_or_default();
+                let rev = rev.trim_matches('"').parse().map_err(|_| format!("no revision: {rev}"))?;
+                self.compare(Some((rev, &answer.body)))
+            }
+            404 => self.compare(None),
+            _ => Err(format!("a read was answered {}", answer.shown())),
         }
     }
 }
