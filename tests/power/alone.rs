@@ -43,7 +43,7 @@ async fn record(seed: &Seed, plan: Plan) -> Option<Run> {
     let story = Story::default();
     for life in ["a", "b"] {
         node.start().await;
-        let clients = Clients::start(3, life, vec![node.url()], &disk, &story, seed);
+        let clients = Clients::start(3, life, vec![node.url()], disk.moment(), &story, seed);
         clients.go_on(plan.writes / 2).await;
         if plan.rotates {
             fill_log(&node).await;

@@ -15,6 +15,7 @@
 //! - `open`: what is left of a node, opened in this process
 //! - `alone`: one node
 //! - `trio`: three nodes that lose their power together
+//! - `images`: three nodes on block devices that are copied while they work
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../common/mod.rs"]
@@ -28,6 +29,7 @@ mod seed;
 
 mod alone;
 mod cuts;
+mod images;
 mod layer;
 mod model;
 mod mount;

@@ -8,15 +8,14 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::common::{Answer, Http, SECOND, send};
-use crate::mount::Disk;
 use crate::seed::Seed;
 
 /// A write of a client, and what it was told.
 #[derive(Debug, Clone)]
 pub struct Told {
-    /// How many operations the disk had seen when it was sent.
+    /// The moment when it was sent.
     pub sent: usize,
-    /// The same when the answer was there; `None` where none came.
+    /// The moment when the answer was there; `None` where none came.
     pub at: Option<usize>,
     pub id: String,
     /// The revision that the answer named.
@@ -24,6 +23,9 @@ pub struct Told {
     /// The number and the size of what was saved; `None` where the document was to be deleted.
     pub saved: Option<(u64, usize)>,
 }
+
+/// Tells the moment: how many operations a disk has seen, or anything else that grows.
+pub type Moment = Arc<dyn Fn() -> usize + Send + Sync>;
 
 /// All that clients were told, oldest first.
 pub type Story = Arc<Mutex<Vec<Told>>>;
@@ -49,7 +51,7 @@ pub struct Clients {
 
 impl Clients {
     /// Starts `count` of them; each writes its own documents on any of `urls`, and adds to `story` what it is told.
-    pub fn start(count: usize, run: &str, urls: Vec<String>, disk: &Arc<Disk>, story: &Story, seed: &Seed) -> Clients {
+    pub fn start(count: usize, run: &str, urls: Vec<String>, now: Moment, story: &Story, seed: &Seed) -> Clients {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..count)
             .map(|n| {
@@ -58,7 +60,7 @@ impl Clients {
                     seed: seed.fork(&name),
                     name,
                     urls: urls.clone(),
-                    disk: disk.clone(),
+                    now: now.clone(),
                     story: story.clone(),
                     stop: stop.clone(),
                     done: done.clone(),
@@ -91,7 +93,7 @@ struct Client {
     name: String,
     seed: Seed,
     urls: Vec<String>,
-    disk: Arc<Disk>,
+    now: Moment,
     story: Story,
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
@@ -112,9 +114,9 @@ impl Client {
             } else {
                 http.request(Method::POST, &url).body(body(&id, number, size))
             };
-            let sent = self.disk.position();
+            let sent = (self.now)();
             let answer = send(request).await;
-            let at = answer.is_ok().then(|| self.disk.position());
+            let at = answer.is_ok().then(|| (self.now)());
             let saved = (!is_deleted).then_some((number, size));
             let rev = match &answer {
                 Ok(answer) if answer.status == 200 && is_deleted => answer.number("x-jettra-index"),
@@ -142,7 +144,7 @@ pub struct Known<'a> {
     pub may_be_gone: bool,
 }
 
-/// What must be there after a cut behind the first `at` operations: the last that was told of each document.
+/// What must be there after a cut at the moment `at`: the last that was told of each document.
 pub fn known(story: &[Told], at: usize) -> BTreeMap<&str, Known<'_>> {
     let mut known: BTreeMap<&str, Known<'_>> = BTreeMap::new();
     for told in story.iter().filter(|told| told.at.is_some_and(|answered| answered <= at)) {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{Catalog, parse_id};
 use super::envelope::Envelope;
+use super::garbage::Horizon;
 use super::halt::Halt;
-use super::pins::Horizon;
 use super::settings::Settings;
 use super::stats::{Stats, StatsMap};
 use super::system;

@@ -6,6 +6,8 @@
 mod gate;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use jettra_client::wire::ErrorCode;
 
@@ -15,7 +17,7 @@ use super::{Call, Cluster};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::planted::{self, Bug};
-use crate::raft::Consensus;
+use crate::raft::{Consensus, ServerState};
 
 /// How new an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,37 @@ impl Cluster {
             self.check_right(call.by.as_ref())?;
         }
         Ok(consensus.applied_index())
+    }
+
+    /// Makes sure that this node's state has been as new as the leader's once since it joined: before,
+    /// it does not know which users there are.
+    ///
+    /// # Errors
+    /// As [`Cluster::ready_to_read`].
+    pub async fn catch_up_once(self: &Arc<Self>, call: &Call) -> Result<()> {
+        if !self.caught_up.load(Ordering::Relaxed) {
+            self.ready_to_read(call, Consistency::Linearizable, None).await?;
+            self.caught_up.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The same for what is answered from this node's own state: it does not wait for a leader that is not there, and
+    /// then goes by what this node knows. One that has just started gives a leader a moment to be heard.
+    pub async fn catch_up_if_led(self: &Arc<Self>) {
+        const LED: Duration = Duration::from_secs(1);
+        const HEARD: Duration = Duration::from_secs(2);
+        let Some(consensus) = self.running().filter(|_| !self.caught_up.load(Ordering::Relaxed)) else { return };
+        let silence = consensus.contact().silence();
+        let led = consensus.picture().state == ServerState::Leader || silence.is_some_and(|silence| silence < HEARD);
+        let since_start = self.opened.get().map_or(HEARD, Instant::elapsed);
+        let limit = if led { LED } else { HEARD.saturating_sub(since_start) };
+        if limit.is_zero() {
+            return;
+        }
+        if let Err(e) = self.catch_up_once(&Call::internal(limit)).await {
+            tracing::debug!(error = %e, "asked without a leader");
+        }
     }
 
     /// Waits until this node has applied what the leader had committed when it was asked.
