@@ -16,6 +16,7 @@ use crate::state::outcome::Answer;
 use crate::state::queue::Queue;
 use crate::state::stage::Stage;
 use crate::state::system;
+use crate::state::role::UserRole;
 use crate::state::view::{User, UserDoc};
 
 /// A document of `_tokens`.
@@ -41,7 +42,7 @@ pub(in crate::state) fn may(
     let is_same = match users.get(&by.user) {
         Some(user) => user.rev == by.rev,
         // Protected mode ends with the first administrator, whoever that is.
-        None => by.rev == 0 && users.values().all(|user| user.role != "admin"),
+        None => by.rev == 0 && users.values().all(|user| user.role != UserRole::Admin),
     };
     let changed = |what: String| Ok(Err(Error::unauthorized(what).with(CHANGED, true)));
     if !is_same {
@@ -62,12 +63,12 @@ fn token_doc(envelope: &Envelope) -> Option<TokenDoc> {
 
 pub(super) fn set_user(stage: &mut Stage<'_>, user: &NewUser, only_if_no_admin: bool) -> Result<Answer, AnswerOrHalt> {
     DocumentId::parse(&user.name)?;
-    if only_if_no_admin && stage.core.users.values().any(|user| user.role == "admin") {
+    if only_if_no_admin && stage.core.users.values().any(|user| user.role == UserRole::Admin) {
         return Err(Error::conflict("an administrator exists already; log in as that one").into());
     }
     let doc = UserDoc {
         name: user.name.clone(),
-        role: user.role.clone(),
+        role: user.role,
         password_hash: user.password_hash.clone(),
         databases: user.databases.clone(),
     };
