@@ -24,7 +24,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use serde::Serialize;
 
 use self::password::{Verifier, check_fitness};
 use self::token::Renewals;

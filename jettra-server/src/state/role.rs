@@ -29,6 +29,8 @@ impl UserRole {
 
     /// The role of this name; `None` where there is none.
     pub fn parse(text: &str) -> Option<Self> {
-        [UserRole::Reader, UserRole::WriteReader, UserRole::Owner, UserRole::Admin].into_iter().find(|r| r.as_str() == text)
+        [UserRole::Reader, UserRole::WriteReader, UserRole::Owner, UserRole::Admin]
+            .into_iter()
+            .find(|r| r.as_str() == text)
     }
 }

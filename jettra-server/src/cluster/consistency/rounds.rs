@@ -126,12 +126,12 @@ mod tests {
                 panic!("a bug")
             }
         };
-        let first = tokio::spawn(async move { own.pass(dies).await });
+        let first = tokio::spawn(async move { own.join(dies).await });
         while !reads.rounds.lock().running || reads.rounds.lock().next.is_some() {
             tokio::task::yield_now().await;
         }
         let own = reads.clone();
-        let second = tokio::spawn(async move { own.pass(|| async { Ok(1) }).await });
+        let second = tokio::spawn(async move { own.join(|| async { Ok(1) }).await });
         while reads.rounds.lock().next.is_none() {
             tokio::task::yield_now().await;
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{journal, json};
 use crate::error::Error;
 use crate::feature;
-use crate::state::halt::{Halt, AnswerOrHalt};
+use crate::state::halt::{AnswerOrHalt, Halt};
 use crate::state::outcome::Answer;
 use crate::state::settings::Settings;
 use crate::state::stage::Stage;

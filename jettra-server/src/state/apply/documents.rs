@@ -8,7 +8,7 @@ use crate::state::changes::Change;
 use crate::state::command::{Action, Condition, Version, Write};
 use crate::state::document::too_large;
 use crate::state::envelope::Envelope;
-use crate::state::halt::{Halt, AnswerOrHalt};
+use crate::state::halt::{AnswerOrHalt, Halt};
 use crate::state::names::{DocumentId, shown};
 use crate::state::outcome::{Answer, WriteResult};
 use crate::state::stage::Stage;
@@ -20,7 +20,9 @@ pub(super) fn writes(stage: &mut Stage<'_>, writes: &[Write]) -> Result<Answer, 
     for (n, write) in writes.iter().enumerate() {
         match one(stage, write) {
             Ok(result) => results.push(result),
-            Err(AnswerOrHalt::Answer(error)) if writes.len() > 1 => return Err(error.with("operation", n as u64).into()),
+            Err(AnswerOrHalt::Answer(error)) if writes.len() > 1 => {
+                return Err(error.with("operation", n as u64).into());
+            }
             Err(stop) => return Err(stop),
         }
     }

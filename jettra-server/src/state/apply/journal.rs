@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::json;
 use crate::error::Error;
 use crate::state::envelope::Envelope;
-use crate::state::halt::{Halt, AnswerOrHalt};
+use crate::state::halt::{AnswerOrHalt, Halt};
 use crate::state::journal::{NewEvent, event_id};
 use crate::state::outcome::Answer;
 use crate::state::settings::Settings;

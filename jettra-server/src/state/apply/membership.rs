@@ -8,7 +8,7 @@ use jettra_client::wire::{Role, Status};
 use super::{journal, json};
 use crate::error::Error;
 use crate::state::command::NodeChange;
-use crate::state::halt::{Halt, AnswerOrHalt};
+use crate::state::halt::{AnswerOrHalt, Halt};
 use crate::state::machine::MemberInfo;
 use crate::state::names::NodeName;
 use crate::state::outcome::Answer;

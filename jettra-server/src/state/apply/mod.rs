@@ -14,7 +14,7 @@ mod users;
 use bytes::Bytes;
 
 use super::command::{By, Command, Op};
-use super::halt::{Halt, AnswerOrHalt};
+use super::halt::{AnswerOrHalt, Halt};
 use super::machine::Payload;
 use super::outcome::{Answer, Outcome};
 use super::stage::Stage;

@@ -10,13 +10,13 @@ use crate::error::Error;
 use crate::state::CHANGED;
 use crate::state::command::{By, NewUser};
 use crate::state::envelope::Envelope;
-use crate::state::halt::{Halt, AnswerOrHalt};
+use crate::state::halt::{AnswerOrHalt, Halt};
 use crate::state::names::{DocumentId, shown};
 use crate::state::outcome::Answer;
 use crate::state::queue::Queue;
+use crate::state::role::UserRole;
 use crate::state::stage::Stage;
 use crate::state::system;
-use crate::state::role::UserRole;
 use crate::state::view::{User, UserDoc};
 
 /// A document of `_tokens`.
@@ -78,7 +78,12 @@ pub(super) fn set_user(stage: &mut Stage<'_>, user: &NewUser, only_if_no_admin: 
     Ok(Answer::Done { changed: true })
 }
 
-pub(super) fn renew_token(stage: &mut Stage<'_>, id: &str, user: &str, expires_ms: u64) -> Result<Answer, AnswerOrHalt> {
+pub(super) fn renew_token(
+    stage: &mut Stage<'_>,
+    id: &str,
+    user: &str,
+    expires_ms: u64,
+) -> Result<Answer, AnswerOrHalt> {
     let has_ended = stage.live(system::TOKENS, id)?.as_ref().and_then(token_doc).is_some_and(|doc| doc.ended);
     if has_ended {
         return Err(Error::conflict("the token has ended; log in again").into());

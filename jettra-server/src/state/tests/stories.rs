@@ -320,8 +320,12 @@ fn the_members_follow_the_membership_and_the_leaders_commands() {
 fn what_is_asked_by_a_right_that_has_ended_changes_nothing() {
     let mut replica = Replica::new();
     let set = |name: &str| {
-        let user =
-            NewUser { name: name.into(), role: UserRole::Admin, password_hash: "x".into(), databases: vec!["*".into()] };
+        let user = NewUser {
+            name: name.into(),
+            role: UserRole::Admin,
+            password_hash: "x".into(),
+            databases: vec!["*".into()],
+        };
         Op::SetUser { user, only_if_no_admin: false }
     };
     let by = |user: &str, rev, token: Option<&str>| By { user: user.into(), rev, token: token.map(str::to_owned) };
