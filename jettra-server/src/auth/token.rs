@@ -148,7 +148,7 @@ mod tests {
     fn a_token_lives_for_a_while_and_renewal_does_not_move_its_last_end() {
         let user = crate::state::NewUser {
             name: "ann".into(),
-            role: "admin".into(),
+            role: crate::state::UserRole::Admin,
             password_hash: "x".into(),
             databases: vec![],
         };
