@@ -165,6 +165,10 @@ impl Machine {
         self.ask(Method::POST, path, body.to_string(), limit).await
     }
 
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// How much the node has written to its log.
     pub fn log_length(&self) -> u64 {
         std::fs::metadata(self.dir.join("log")).map_or(0, |found| found.len())

@@ -83,7 +83,9 @@ fn short_run() {
     });
 }
 
-/// For as long as is wanted: `FAULTS_MINUTES`, `FAULTS_SEED`, `FAULTS_NODES`.
+/// For as long as is wanted: `FAULTS_MINUTES`, `FAULTS_SEED`, `FAULTS_NODES`. `FAULTS_ONLY` names the only kinds of
+/// faults, with commas between them, `FAULTS_KEEP` keeps what nodes leave, and `FAULTS_TIMELINE` prints what was done,
+/// also where nothing is wrong.
 #[test]
 #[ignore = "takes as long as FAULTS_MINUTES says"]
 fn long_run() {

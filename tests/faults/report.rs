@@ -26,7 +26,7 @@ pub struct Verdict {
     pub most: Usage,
     pub end: Usage,
     pub timeline: String,
-    /// Where all that the nodes left is; only after a failure.
+    /// Where all that the nodes left is; after a failure, or where it is wanted.
     pub kept: Option<PathBuf>,
 }
 
@@ -65,14 +65,14 @@ impl fmt::Display for Verdict {
         writeln!(f, "written on every node after all was put right: {}", percentiles(&self.healings))?;
         writeln!(f, "a node took {} at the beginning, {} at most, {} in the end", self.beginning, self.most, self.end)?;
         write!(f, "{}", self.clients)?;
+        if let Some(kept) = &self.kept {
+            writeln!(f, "all that the nodes left is in {}", kept.display())?;
+        }
         if self.holds() {
             return writeln!(f, "seed {seed}: all of it holds");
         }
         for failure in &self.failures {
             writeln!(f, "FAILED: {failure}")?;
-        }
-        if let Some(kept) = &self.kept {
-            writeln!(f, "all that the nodes left is in {}", kept.display())?;
         }
         writeln!(f, "again: {}", self.command())
     }

@@ -44,7 +44,7 @@ const PUT_RIGHT: Duration = Duration::from_secs(120);
 
 /// What makes snapshots large: bytes of a document, and how many.
 const LARGE: usize = 512 << 10;
-const LARGE_COUNT: usize = 16;
+const LARGE_COUNT: usize = 8;
 
 struct Run {
     world: Arc<World>,
@@ -72,7 +72,7 @@ pub async fn run(options: &Options) -> Verdict {
     let mut run = Run::begin(options, &dir).await;
     run.go(options.length).await;
     let mut verdict = run.end().await;
-    if !verdict.holds() {
+    if !verdict.holds() || std::env::var_os("FAULTS_KEEP").is_some() {
         std::fs::write(dir.path().join("timeline"), &verdict.timeline).unwrap();
         verdict.kept = Some(dir.keep());
     }
@@ -108,7 +108,11 @@ impl Run {
         }
         load(&world).await;
         let world = Arc::new(world);
-        let kinds = faults::all().into_iter().filter(|kind| kind.needs().iter().all(|need| world.has(*need))).collect();
+        let only = std::env::var("FAULTS_ONLY").ok();
+        let wanted = |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|only| only.trim() == name));
+        let possible = |kind: &dyn Fault| wanted(kind.name()) && kind.needs().iter().all(|need| world.has(*need));
+        let kinds: Vec<_> = faults::all().into_iter().filter(|kind| possible(&**kind)).collect();
+        assert!(!kinds.is_empty(), "no fault of FAULTS_ONLY is possible here");
         let clients = Workload::start(&world.machines.directory, &seed.fork("workload"), workload::Options::default());
         let verdict = Verdict {
             seed: options.seed,

@@ -50,7 +50,7 @@ impl Auth {
         let mut live = read.map_err(|e| Error::internal(e.to_string()))?;
         live.truncate(limit);
         let shown = live.into_iter().filter_map(|token| {
-            let role = users.get(&token.user)?.role.clone();
+            let role = users.get(&token.user)?.role.as_str().to_owned();
             let issued = token.issued?.at_ms;
             Some(Login {
                 current: caller.token.as_ref() == Some(&token.id),

@@ -18,12 +18,13 @@ pub use origin::{FarEnd, Origin};
 pub use page::{check_host, check_one_host, check_page, host_of};
 pub use password::hash;
 
+pub use crate::state::UserRole as Role;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use serde::Serialize;
 
 use self::password::{Verifier, check_fitness};
 use self::token::Renewals;
@@ -35,36 +36,6 @@ use jettra_client::wire::{ErrorCode, LoginAnswer};
 
 /// The administrator's name.
 pub const ADMIN: &str = "admin";
-
-/// What a user may do, lowest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Reads documents.
-    Reader,
-    /// Writes documents.
-    WriteReader,
-    /// Makes and drops collections, indexes and rules.
-    Owner,
-    /// Everything.
-    Admin,
-}
-
-impl Role {
-    /// The role as it stands on the wire and in the user's document.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Reader => "reader",
-            Role::WriteReader => "writereader",
-            Role::Owner => "owner",
-            Role::Admin => "admin",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [Role::Reader, Role::WriteReader, Role::Owner, Role::Admin].into_iter().find(|r| r.as_str() == text)
-    }
-}
 
 /// Who a request acts for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,8 +235,8 @@ impl Auth {
             self.verifier.verify(name, password, users.get(name), origin.address).await?;
         }
         let user = users.get(name);
-        let role = user.and_then(|u| Role::parse(&u.role));
-        let role = role.ok_or_else(|| Error::forbidden(format!("user {name:?} has no role this version knows")))?;
+        let role = user.map(|user| user.role);
+        let role = role.ok_or_else(|| Error::forbidden(format!("user {name:?} was removed meanwhile")))?;
         Ok(Principal { name: name.to_owned(), role, rev: user.map_or(0, |u| u.rev), token: None })
     }
 
@@ -279,7 +250,7 @@ impl Auth {
         if is_behind && basis == Basis::Cluster && self.has_learned_more(&users).await {
             users = self.state().map_or(users, |state| state.users());
         }
-        let role = users.get(&valid.user).filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
+        let role = users.get(&valid.user).filter(|user| user.rev == valid.user_rev).map(|user| user.role);
         let role = role.ok_or_else(|| Error::unauthorized("the token has ended: log in again"))?;
         let renewal = valid.renewal(now).map(|expires_ms| Op::TokenRenew {
             id: valid.id.clone(),
@@ -399,7 +370,7 @@ impl Auth {
         let known = state.user(name);
         let (role, databases) = match known {
             Some(user) => (user.role, user.databases),
-            None if name == ADMIN => (Role::Admin.as_str().to_owned(), vec!["*".to_owned()]),
+            None if name == ADMIN => (Role::Admin, vec!["*".to_owned()]),
             None => return Err(Error::not_found(format!("there is no user {name:?}"))),
         };
         let user = NewUser { name: name.to_owned(), role, password_hash: hash(new).await?, databases };

@@ -167,7 +167,7 @@ mod tests {
     fn a_token_lives_for_a_while_and_renewal_does_not_move_its_last_end() {
         let user = crate::state::NewUser {
             name: "ann".into(),
-            role: "admin".into(),
+            role: crate::state::UserRole::Admin,
             password_hash: "x".into(),
             databases: vec![],
         };
@@ -214,7 +214,7 @@ mod tests {
     fn logins_are_bounded_and_those_that_have_ended_make_room() {
         let user = crate::state::NewUser {
             name: "ann".into(),
-            role: "admin".into(),
+            role: crate::state::UserRole::Admin,
             password_hash: "x".into(),
             databases: vec![],
         };

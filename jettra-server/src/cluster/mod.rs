@@ -5,67 +5,58 @@
 //! - [`identity`]: who this node is, on disk; [`addresses`]: where the other members were last
 //! - `refetch`: a member without its state fetches it from another one
 //! - `route`: writes, here or at the leader
-//! - `reads`: how new a read must be, and how a node gets as far
+//! - `consistency`: how new a read must be, and how a node gets as far
 //! - `claim`: another cluster that counts this node as its member
 //! - `room`: whether the disk has room for a write
 //! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
 //! - `register`: the leader's side of a join, and of a member's move to another URL
 //! - `replicas`: read replicas become voters, and voters read replicas
 //! - `facts`, `plan`: what is gathered, and the computing in the middle; `facts` is what all that is shown goes by
-//! - `hearing`: who answers while nobody leads
 //! - `join`: the joining node's side
-//! - `promotion`: how a learner becomes a voter, and broken-off changes are finished
+//! - `duties`: what a node does by itself again and again, most of it where it leads: roles, promotion, digests, scrub, …
 //! - `upkeep`: marks, durable points, and what is reclaimed
-//! - `roles`: what the leader writes into `_clusternodes`
-//! - `samples`: a quarter of an hour of figures
 //! - `time`: cluster time, which most voters' clocks bear out
 //! - `upgrade`: how the feature level is raised
-//! - `journal`: elections and alarms, for the journal
-//! - `digests`, `scrub`: whether members hold the same, and whether the disk holds what was written
+//! - `journal`: what only the leader knows, written into the journal; and the journal read
 //! - `report`, `doctor`: how each node is, and what is wrong with the cluster
-//! - `view`: what `GET /api/cluster` and `/api/federated` show
+//! - `shown`: what `GET /api/cluster` and `/api/federated` show
 
 pub mod addresses;
 mod admission;
 mod claim;
-mod digests;
+mod consistency;
 mod doctor;
+mod duties;
 mod ending;
 mod facts;
-mod hearing;
 pub mod identity;
 mod join;
 mod journal;
 mod membership;
 mod plan;
-mod promotion;
-mod reads;
 mod refetch;
 mod register;
 mod replicas;
 mod report;
-mod roles;
 mod room;
 mod route;
-mod samples;
-mod scrub;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod time;
 mod upgrade;
 mod upkeep;
-mod view;
 
-pub use digests::{DigestAnswer, DigestRequest};
+pub use consistency::Consistency;
+pub use duties::digests::{DigestAnswer, DigestRequest};
+pub use duties::samples::Samples;
 pub use ending::Stop;
 pub use join::JoinRequest;
 pub use journal::EventQuery;
 pub use membership::{ClusterCall, ClusterRequest};
 pub use plan::Verdict;
-pub use reads::Consistency;
 pub use report::Report;
 pub use route::{Call, Forward, Forwarded, Work};
-pub use samples::Samples;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -152,9 +143,9 @@ pub struct Cluster {
     changes: tokio::sync::Mutex<()>,
     stop: watch::Sender<Stop>,
     machine: Arc<Machine>,
-    machines: view::MachineCache,
-    told_by_leader: view::ToldByLeader,
-    stopping: Mutex<roles::Stopping>,
+    machines: shown::MachineCache,
+    told_by_leader: shown::ToldByLeader,
+    stopping: Mutex<duties::roles::Stopping>,
     reports: report::Reports,
     /// Why this node has no state yet, while it fetches one.
     fetching: Mutex<Option<String>>,
@@ -165,7 +156,7 @@ pub struct Cluster {
     /// What the cluster did in the last quarter of an hour.
     pub samples: Samples,
     time: time::Time,
-    reads: reads::Reads,
+    reads: consistency::Reads,
 }
 
 impl Cluster {
@@ -206,8 +197,8 @@ impl Cluster {
             changes: tokio::sync::Mutex::new(()),
             stop: watch::Sender::new(Stop::Running),
             machine,
-            machines: view::MachineCache::default(),
-            told_by_leader: view::ToldByLeader::default(),
+            machines: shown::MachineCache::default(),
+            told_by_leader: shown::ToldByLeader::default(),
             stopping: Mutex::default(),
             reports: report::Reports::default(),
             fetching: Mutex::default(),
@@ -215,7 +206,7 @@ impl Cluster {
             wrong_passwords: Arc::default(),
             samples: Samples::default(),
             time: time::Time::default(),
-            reads: reads::Reads::default(),
+            reads: consistency::Reads::default(),
         }))
     }
 
@@ -241,16 +232,8 @@ impl Cluster {
         .map_err(told)?;
         self.opened.get_or_init(Instant::now);
         self.consensus.send_replace(Some(consensus.clone()));
-        self.keep("what keeps the members' roles", roles::run(self.clone(), consensus.clone()));
-        self.keep("what listens for the members", hearing::run(self.clone(), consensus.clone()));
-        self.keep("what lets members vote", promotion::run(self.clone(), consensus.clone()));
-        self.keep("what keeps the members' addresses", addresses::keep(self.clone(), consensus.clone()));
-        self.keep("the sampler", samples::run(self.clone(), consensus.clone()));
         self.keep("what watches over the log and the store", self.clone().keep_house(consensus.clone()));
-        self.keep("what keeps the journal", journal::run(self.clone(), consensus.clone()));
-        self.keep("what compares the members", digests::run(self.clone(), consensus.clone()));
-        self.keep("the scrub", scrub::run(self.clone(), consensus.clone()));
-        self.keep("the doctor", doctor::run(self.clone(), consensus.clone()));
+        self.take_up_duties(&consensus);
         Ok(consensus)
     }
 

@@ -22,7 +22,7 @@
 //! - `machine`: [`State`]: opening, applying, durable points, pins
 //! - `stage`, `write`, `apply`: how an entry is applied: staged, then committed or discarded
 //! - `queue`: records that are let go oldest first
-//! - `envelope`, [`catalog`], `stats`, `system`, `view`: how things are stored, and what of it is in memory
+//! - `envelope`, [`catalog`], `role`, `stats`, `system`, `view`: how things are stored, and what of it is in memory
 //! - `read`, `pins`, `snapshot`: how it is read, at one revision, beside writes
 //! - `changes`: what changed, in log order, for those who watch
 //! - `garbage`, `reclaim`: what may be deleted, and its deletion
@@ -67,6 +67,7 @@ mod pins;
 mod queue;
 mod read;
 mod reclaim;
+mod role;
 mod scrub;
 pub mod settings;
 mod snapshot;
@@ -96,6 +97,7 @@ pub use outcome::{Answer, Outcome, WriteResult};
 pub use patch::MergePatch;
 pub use pins::Pin;
 pub use read::{CollectionStats, Doc, DocScan};
+pub use role::UserRole;
 pub use scrub::{SCRUB_STEP, Scrubbed};
 pub use settings::Settings;
 pub use snapshot::{Export, Importer};

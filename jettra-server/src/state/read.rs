@@ -15,6 +15,7 @@ use super::halt::Halt;
 use super::machine::State;
 use super::names::{CollectionName, DatabaseName, DocumentId};
 use super::pins::Pin;
+use super::role::UserRole;
 use super::settings::Settings;
 use super::stats::Stats;
 use super::system;
@@ -172,7 +173,7 @@ impl State {
 
     /// Whether there is a user with the role `admin`.
     pub fn has_admin(&self) -> bool {
-        self.view().core.users.values().any(|user| user.role == "admin")
+        self.view().core.users.values().any(|user| user.role == UserRole::Admin)
     }
 
     /// Whether somebody still has the right by which a request was let in, as this state knows it.

@@ -1,7 +1,8 @@
 //! Killed in the middle of something: a node is watched until it is at it.
 
+use std::ffi::OsString;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
@@ -14,19 +15,9 @@ const BEGINS: Duration = seconds(15);
 
 pub fn all() -> Vec<Box<dyn Fault>> {
     vec![
-        Box::new(Snapshot {
-            name: "killed receiving",
-            line: "receiving a snapshot",
-            receiver: true,
-            later: millis(600),
-        }),
-        Box::new(Snapshot {
-            name: "killed installing",
-            line: "receiving a snapshot",
-            receiver: true,
-            later: seconds(3),
-        }),
-        Box::new(Snapshot { name: "killed sending", line: "sending a snapshot", receiver: false, later: millis(600) }),
+        Box::new(Snapshot { name: "killed receiving", step: Step::Receiving, later: millis(600) }),
+        Box::new(Snapshot { name: "killed installing", step: Step::Installing, later: millis(40) }),
+        Box::new(Snapshot { name: "killed sending", step: Step::Sending, later: millis(600) }),
         Box::new(Purging),
     ]
 }
@@ -34,12 +25,20 @@ pub fn all() -> Vec<Box<dyn Fault>> {
 /// A follower is away for so long that it needs a snapshot; then one of the two is killed.
 struct Snapshot {
     name: &'static str,
-    /// What the one that is killed writes to its log when it begins.
-    line: &'static str,
-    /// Whether the follower is killed, or the leader.
-    receiver: bool,
+    step: Step,
     /// How long after it has begun at most.
     later: Duration,
+}
+
+/// What somebody is killed in the middle of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// The leader sends.
+    Sending,
+    /// The follower receives.
+    Receiving,
+    /// The follower puts what it has received in the place of what it had.
+    Installing,
 }
 
 impl Fault for Snapshot {
@@ -55,8 +54,8 @@ impl Fault for Snapshot {
         let leader = aim.machine(Which::Leader)?;
         let follower = aim.machine(Which::Follower)?;
         let (world, entry, mut seed) = (aim.world.clone(), aim.entry.clone(), aim.seed.clone());
-        let victim = if self.receiver { follower.clone() } else { leader.clone() };
-        let (line, later) = (self.line, seed.between(Duration::ZERO, self.later));
+        let victim = if self.step == Step::Sending { leader.clone() } else { follower.clone() };
+        let (step, later) = (self.step, seed.between(Duration::ZERO, self.later));
         Some(Box::pin(async move {
             let last = metric(&leader, "jettra_raft_last_index").await.unwrap_or(0.0);
             follower.node.lock().await.kill();
@@ -68,10 +67,10 @@ impl Fault for Snapshot {
             } else {
                 entry.note("nothing was purged in time");
             }
-            if purged && begins(&victim, from, line).await {
+            if purged && begins(&victim, from, step).await {
                 tokio::time::sleep(later).await;
                 victim.node.lock().await.kill();
-                entry.note(format!("{} is killed {} ms after it says {line:?}", victim.name, later.as_millis()));
+                entry.note(format!("{} is killed, {} ms after {step:?} has begun", victim.name, later.as_millis()));
                 world.rest(seed.between(Duration::ZERO, seconds(1))).await;
             }
             for machine in [&follower, &leader] {
@@ -121,16 +120,34 @@ async fn write_until_purged(world: &World, leader: &Machine, last: f64) -> bool 
     false
 }
 
-/// Waits until a node has written a line like this to its log, behind `from`.
-async fn begins(machine: &Machine, from: u64, line: &str) -> bool {
-    let end = Instant::now() + BEGINS;
-    while Instant::now() < end {
-        if machine.log_since(from).contains(line) {
-            return true;
+/// Waits until a node, whose log had `from` bytes before, is at it.
+async fn begins(machine: &Machine, from: u64, step: Step) -> bool {
+    let (end, line) = (Instant::now() + BEGINS, if step == Step::Sending { "sending" } else { "receiving" });
+    while !machine.log_since(from).contains(&format!("{line} a snapshot")) {
+        if Instant::now() > end {
+            return false;
         }
         tokio::time::sleep(millis(3)).await;
     }
-    false
+    let before = pointers(machine);
+    while step == Step::Installing && pointers(machine) == before {
+        if Instant::now() > end {
+            return false;
+        }
+        tokio::time::sleep(millis(1)).await;
+    }
+    true
+}
+
+/// The files beside a node's states that say which of them is in use, and when each was written.
+fn pointers(machine: &Machine) -> Vec<(OsString, Option<SystemTime>)> {
+    let entries = std::fs::read_dir(machine.dir().join("data/state")).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .map(|entry| (entry.file_name(), entry.metadata().and_then(|found| found.modified()).ok()))
+        .collect();
+    files.sort();
+    files
 }
 
 /// A node is killed right when its log has lost its beginning.

@@ -1,7 +1,7 @@
 //! The leader's side of a join. A node that is to become a member is asked who it is, registered, told which member it
 //! is, and added as a learner.
 //!
-//! Every step may be repeated, by this leader or the next: see [`super::promotion`].
+//! Every step may be repeated, by this leader or the next: see [`super::duties::promotion`].
 //!
 //! - `mod`: the steps
 //! - `ask`: who answers there, whether it may join, and what it is told
@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use tracing::Instrument as _;
 
 use self::ask::{cannot_register, itself, was_removed};
+use super::duties::promotion::is_ready;
 use super::membership::{normalize_url, not_leading};
 use super::plan::Action;
-use super::promotion::is_ready;
 use super::{Call, Cluster, ClusterCall, ClusterRequest, Verdict};
 use crate::error::{Error, Result};
 use crate::feature;
@@ -210,7 +210,7 @@ impl Cluster {
         let name = NodeName::parse(&info.name)?;
         let (incarnation, id) = (info.incarnation.clone(), name.clone());
         let op = Op::ClusterRegister { id, url: url.to_owned(), incarnation, description, replica };
-        let (raft_id, existed) = match self.command(op).await? {
+        let (raft_id, existed) = match self.propose(op).await? {
             Answer::Member { raft_id, existed } => (raft_id, existed),
             _ => {
                 let what = "a registration was answered as something else: this is a fault of this version";
@@ -229,7 +229,7 @@ impl Cluster {
                 }
                 Err(e) => {
                     if !existed {
-                        self.command(Op::ClusterDeregister { id: name }).await?;
+                        self.propose(Op::ClusterDeregister { id: name }).await?;
                     }
                     return Err(cannot_register(url, e));
                 }
@@ -244,7 +244,7 @@ impl Cluster {
         Ok(Joined::Member { name: info.name, raft_id })
     }
 
-    /// Waits until the leader has made the learner a voter, see [`super::promotion`]; a read replica until it has caught
+    /// Waits until the leader has made the learner a voter, see [`super::duties::promotion`]; a read replica until it has caught
     /// up.
     pub(in crate::cluster) async fn wait_until_in(
         &self,

@@ -14,7 +14,7 @@ mod users;
 use bytes::Bytes;
 
 use super::command::{By, Command, Op};
-use super::halt::{Halt, Stop};
+use super::halt::{AnswerOrHalt, Halt};
 use super::machine::Payload;
 use super::outcome::{Answer, Outcome};
 use super::stage::Stage;
@@ -102,17 +102,17 @@ fn run(stage: &mut Stage<'_>, op: &Op) -> Result<Outcome, Halt> {
     };
     let result = match result {
         Ok(answer) => Ok(answer),
-        Err(Stop::Answer(error)) => {
+        Err(AnswerOrHalt::Answer(error)) => {
             stage.discard();
             Err(error)
         }
-        Err(Stop::Halt(halt)) => return Err(halt),
+        Err(AnswerOrHalt::Halt(halt)) => return Err(halt),
     };
     Ok(Outcome::of(stage.rev, result))
 }
 
 /// One of the system's own documents as JSON.
-fn json(doc: &impl serde::Serialize) -> Result<Bytes, Stop> {
+fn json(doc: &impl serde::Serialize) -> Result<Bytes, AnswerOrHalt> {
     let bytes = serde_json::to_vec(doc).map_err(|error| Error::internal(format!("cannot write JSON: {error}")))?;
     Ok(bytes.into())
 }

@@ -10,10 +10,11 @@ use crate::error::Error;
 use crate::state::CHANGED;
 use crate::state::command::{By, NewUser};
 use crate::state::envelope::Envelope;
-use crate::state::halt::{Halt, Stop};
+use crate::state::halt::{AnswerOrHalt, Halt};
 use crate::state::names::{DocumentId, shown};
 use crate::state::outcome::Answer;
 use crate::state::queue::Queue;
+use crate::state::role::UserRole;
 use crate::state::stage::Stage;
 use crate::state::system;
 use crate::state::view::{User, UserDoc};
@@ -55,7 +56,7 @@ pub(in crate::state) fn may(
     let is_same = match users.get(&by.user) {
         Some(user) => user.rev == by.rev,
         // Protected mode ends with the first administrator, whoever that is.
-        None => by.rev == 0 && users.values().all(|user| user.role != "admin"),
+        None => by.rev == 0 && users.values().all(|user| user.role != UserRole::Admin),
     };
     let changed = |what: String| Ok(Err(Error::unauthorized(what).with(CHANGED, true)));
     if !is_same {
@@ -74,14 +75,14 @@ fn token_doc(envelope: &Envelope) -> Option<TokenDoc> {
     envelope.body().and_then(|body| serde_json::from_slice(body).ok())
 }
 
-pub(super) fn set_user(stage: &mut Stage<'_>, user: &NewUser, only_if_no_admin: bool) -> Result<Answer, Stop> {
+pub(super) fn set_user(stage: &mut Stage<'_>, user: &NewUser, only_if_no_admin: bool) -> Result<Answer, AnswerOrHalt> {
     DocumentId::parse(&user.name)?;
-    if only_if_no_admin && stage.core.users.values().any(|user| user.role == "admin") {
+    if only_if_no_admin && stage.core.users.values().any(|user| user.role == UserRole::Admin) {
         return Err(Error::conflict("an administrator exists already; log in as that one").into());
     }
     let doc = UserDoc {
         name: user.name.clone(),
-        role: user.role.clone(),
+        role: user.role,
         password_hash: user.password_hash.clone(),
         databases: user.databases.clone(),
     };
@@ -100,7 +101,7 @@ pub(super) fn issue_token(
     user: &str,
     issued: Issued,
     expires_ms: u64,
-) -> Result<Answer, Stop> {
+) -> Result<Answer, AnswerOrHalt> {
     let known = stage.live(system::TOKENS, id)?.as_ref().and_then(token_doc);
     if known.as_ref().is_some_and(|doc| doc.ended || doc.issued.is_some()) {
         return Ok(Answer::Done { changed: false });
@@ -119,7 +120,12 @@ pub(super) fn issue_token(
     keep_token(stage, doc, &queue)
 }
 
-pub(super) fn renew_token(stage: &mut Stage<'_>, id: &str, user: &str, expires_ms: u64) -> Result<Answer, Stop> {
+pub(super) fn renew_token(
+    stage: &mut Stage<'_>,
+    id: &str,
+    user: &str,
+    expires_ms: u64,
+) -> Result<Answer, AnswerOrHalt> {
     let known = stage.live(system::TOKENS, id)?.as_ref().and_then(token_doc);
     if known.as_ref().is_some_and(|doc| doc.ended) {
         return Err(Error::conflict("the token has ended; log in again").into());
@@ -129,7 +135,7 @@ pub(super) fn renew_token(stage: &mut Stage<'_>, id: &str, user: &str, expires_m
     keep_token(stage, doc, &token_queue(stage, 0))
 }
 
-pub(super) fn end_token(stage: &mut Stage<'_>, id: &str, user: &str, until_ms: u64) -> Result<Answer, Stop> {
+pub(super) fn end_token(stage: &mut Stage<'_>, id: &str, user: &str, until_ms: u64) -> Result<Answer, AnswerOrHalt> {
     let doc = TokenDoc { id: id.to_owned(), user: user.to_owned(), expires: until_ms, ended: true, issued: None };
     keep_token(stage, doc, &token_queue(stage, 0))
 }
@@ -150,7 +156,7 @@ fn token_is_over(token: &Envelope, now_ms: u64) -> bool {
     token_doc(token).is_none_or(|doc| doc.expires <= now_ms)
 }
 
-fn keep_token(stage: &mut Stage<'_>, doc: TokenDoc, queue: &Queue) -> Result<Answer, Stop> {
+fn keep_token(stage: &mut Stage<'_>, doc: TokenDoc, queue: &Queue) -> Result<Answer, AnswerOrHalt> {
     DocumentId::parse(&doc.id)?;
     if !stage.core.users.contains_key(&doc.user) {
         return Err(Error::not_found(format!("there is no user {}", shown(&doc.user))).into());

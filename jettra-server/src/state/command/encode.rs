@@ -165,7 +165,7 @@ fn op_fields(op: &Op, object: &mut Object<'_>) {
         Op::ClusterUpdateNode { nodes } => object.array("nodes", nodes, node_change),
         Op::SetUser { user, only_if_no_admin } => {
             object.text("name", &user.name);
-            object.text("role", &user.role);
+            object.text("role", user.role.as_str());
             object.text("password_hash", &user.password_hash);
             object.value("databases", &user.databases);
             if *only_if_no_admin {

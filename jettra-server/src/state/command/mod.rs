@@ -27,6 +27,7 @@ use super::document::IdentifiedDocument;
 use super::journal::NewEvent;
 use super::names::{CollectionName, DatabaseName, DocumentId, NodeName};
 use super::patch::MergePatch;
+use super::role::UserRole;
 use super::settings::Settings;
 use crate::feature;
 
@@ -387,8 +388,8 @@ impl NodeChange {
 pub struct NewUser {
     /// The name.
     pub name: String,
-    /// `admin`, `owner`, `writereader` or `reader`.
-    pub role: String,
+    /// What the user may do.
+    pub role: UserRole,
     /// The password's hash, as a PHC string.
     pub password_hash: String,
     /// The databases the user may use; `*` is all.

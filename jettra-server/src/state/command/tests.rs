@@ -35,7 +35,7 @@ fn commands() -> Vec<Command> {
     let node = || NodeName::parse("node2").unwrap();
     let user = NewUser {
         name: "ann".into(),
-        role: "owner".into(),
+        role: UserRole::Owner,
         password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into(),
         databases: vec!["shop".into()],
     };

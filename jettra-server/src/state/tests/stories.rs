@@ -320,8 +320,12 @@ fn the_members_follow_the_membership_and_the_leaders_commands() {
 fn what_is_asked_by_a_right_that_has_ended_changes_nothing() {
     let mut replica = Replica::new();
     let set = |name: &str| {
-        let user =
-            NewUser { name: name.into(), role: "admin".into(), password_hash: "x".into(), databases: vec!["*".into()] };
+        let user = NewUser {
+            name: name.into(),
+            role: UserRole::Admin,
+            password_hash: "x".into(),
+            databases: vec!["*".into()],
+        };
         Op::SetUser { user, only_if_no_admin: false }
     };
     let by = |user: &str, rev, token: Option<&str>| By { user: user.into(), rev, token: token.map(str::to_owned) };
@@ -384,7 +388,7 @@ fn users_tokens_and_the_clusters_identity_are_in_no_answer() {
     assert_eq!(replica.run(init("c2")).unwrap_err().code(), ErrorCode::Conflict);
     let user = |name: &str| NewUser {
         name: name.into(),
-        role: "admin".into(),
+        role: UserRole::Admin,
         password_hash: "$argon2id$x".into(),
         databases: vec!["*".into()],
     };
