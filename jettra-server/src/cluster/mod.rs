@@ -5,7 +5,7 @@
 //! - [`identity`]: who this node is, on disk; [`addresses`]: where the other members were last
 //! - `refetch`: a member without its state fetches it from another one
 //! - `route`: writes, here or at the leader
-//! - `reads`: how new a read must be, and how a node gets as far
+//! - `consistency`: how new a read must be, and how a node gets as far
 //! - `claim`: another cluster that counts this node as its member
 //! - `room`: whether the disk has room for a write
 //! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
@@ -19,11 +19,12 @@
 //! - `upgrade`: how the feature level is raised
 //! - `journal`: what only the leader knows, written into the journal; and the journal read
 //! - `report`, `doctor`: how each node is, and what is wrong with the cluster
-//! - `view`: what `GET /api/cluster` and `/api/federated` show
+//! - `shown`: what `GET /api/cluster` and `/api/federated` show
 
 pub mod addresses;
 mod admission;
 mod claim;
+mod consistency;
 mod doctor;
 mod duties;
 mod ending;
@@ -33,20 +34,20 @@ mod join;
 mod journal;
 mod membership;
 mod plan;
-mod reads;
 mod refetch;
 mod register;
 mod replicas;
 mod report;
 mod room;
 mod route;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod time;
 mod upgrade;
 mod upkeep;
-mod view;
 
+pub use consistency::Consistency;
 pub use duties::digests::{DigestAnswer, DigestRequest};
 pub use duties::samples::Samples;
 pub use ending::Stop;
@@ -54,7 +55,6 @@ pub use join::JoinRequest;
 pub use journal::EventQuery;
 pub use membership::{ClusterCall, ClusterRequest};
 pub use plan::Verdict;
-pub use reads::Consistency;
 pub use report::Report;
 pub use route::{Call, Forward, Forwarded, Work};
 
@@ -143,8 +143,8 @@ pub struct Cluster {
     changes: tokio::sync::Mutex<()>,
     stop: watch::Sender<Stop>,
     machine: Arc<Machine>,
-    machines: view::MachineCache,
-    told_by_leader: view::ToldByLeader,
+    machines: shown::MachineCache,
+    told_by_leader: shown::ToldByLeader,
     stopping: Mutex<duties::roles::Stopping>,
     reports: report::Reports,
     /// Why this node has no state yet, while it fetches one.
@@ -156,7 +156,7 @@ pub struct Cluster {
     /// What the cluster did in the last quarter of an hour.
     pub samples: Samples,
     time: time::Time,
-    reads: reads::Reads,
+    reads: consistency::Reads,
 }
 
 impl Cluster {
@@ -197,8 +197,8 @@ impl Cluster {
             changes: tokio::sync::Mutex::new(()),
             stop: watch::Sender::new(Stop::Running),
             machine,
-            machines: view::MachineCache::default(),
-            told_by_leader: view::ToldByLeader::default(),
+            machines: shown::MachineCache::default(),
+            told_by_leader: shown::ToldByLeader::default(),
             stopping: Mutex::default(),
             reports: report::Reports::default(),
             fetching: Mutex::default(),
@@ -206,7 +206,7 @@ impl Cluster {
             wrong_passwords: Arc::default(),
             samples: Samples::default(),
             time: time::Time::default(),
-            reads: reads::Reads::default(),
+            reads: consistency::Reads::default(),
         }))
     }
 

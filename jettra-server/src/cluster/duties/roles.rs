@@ -62,7 +62,7 @@ impl Duty for Roles {
         let stopping = node.stopping_now(&picture);
         let nodes = updates(&picture, &docs, &self.since, &stopping, node.options().inactive_after);
         if !nodes.is_empty()
-            && let Err(e) = node.command(Op::ClusterUpdateNode { nodes }).await
+            && let Err(e) = node.propose(Op::ClusterUpdateNode { nodes }).await
         {
             tracing::debug!(error = %e, "roles were not written, trying again");
         }

@@ -210,7 +210,7 @@ impl Cluster {
         let name = NodeName::parse(&info.name)?;
         let (incarnation, id) = (info.incarnation.clone(), name.clone());
         let op = Op::ClusterRegister { id, url: url.to_owned(), incarnation, description, replica };
-        let (raft_id, existed) = match self.command(op).await? {
+        let (raft_id, existed) = match self.propose(op).await? {
             Answer::Member { raft_id, existed } => (raft_id, existed),
             _ => {
                 let what = "a registration was answered as something else: this is a fault of this version";
@@ -229,7 +229,7 @@ impl Cluster {
                 }
                 Err(e) => {
                     if !existed {
-                        self.command(Op::ClusterDeregister { id: name }).await?;
+                        self.propose(Op::ClusterDeregister { id: name }).await?;
                     }
                     return Err(cannot_register(url, e));
                 }

@@ -39,7 +39,7 @@ impl Cluster {
         if nodes.is_empty() {
             return Ok(());
         }
-        self.command(Op::ClusterUpdateNode { nodes }).await?;
+        self.propose(Op::ClusterUpdateNode { nodes }).await?;
         for (doc, url) in moves {
             if consensus.picture().member(doc.raft_id).is_none() {
                 continue; // it is still joining, and goes on at its new place

@@ -1,9 +1,9 @@
 //! How new a read must be, and how a node gets as far.
 //!
 //! A linearizable read on any node asks the leader up to where it must have applied the log, waits until it has, and is
-//! answered from its own state. Readers that arrive at about the same time share one question: see `gate`.
+//! answered from its own state. Readers that arrive at about the same time share one question: see `rounds`.
 
-mod gate;
+mod rounds;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jettra_client::wire::ErrorCode;
 
-use self::gate::ReadGate;
+use self::rounds::ReadRounds;
 use super::route::{Forwarded, Reached, Work, wrong_answer};
 use super::{Call, Cluster};
 use crate::error::{Error, Result};
@@ -36,8 +36,8 @@ pub enum Consistency {
 /// The questions under way at this node.
 #[derive(Default)]
 pub(super) struct Reads {
-    confirmed: ReadGate,
-    leased: ReadGate,
+    confirmed: ReadRounds,
+    leased: ReadRounds,
 }
 
 impl Cluster {
@@ -116,8 +116,8 @@ impl Cluster {
             let node = node.clone();
             async move { node.ask_read_index(&Call::internal(limits::CONFIRMING), lease).await }
         };
-        let gate = if lease { &self.reads.leased } else { &self.reads.confirmed };
-        let asked = tokio::time::timeout(call.left(), gate.pass(round)).await;
+        let rounds = if lease { &self.reads.leased } else { &self.reads.confirmed };
+        let asked = tokio::time::timeout(call.left(), rounds.join(round)).await;
         let index = asked.map_err(|_| unconfirmed())??;
         if consensus.wait_applied(index, call.left()).await {
             return Ok(());
