@@ -19,8 +19,8 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-pub use groups::MEMBERS;
-pub use wire::{Http, Sent, document, send};
+pub use groups::{MEMBERS, member_id};
+pub use wire::{Http, Sent, body, document, send};
 
 use crate::directory::Target;
 use crate::history::{Call, Fresh, Key, Name, Op, Outcome, Repeat, Way};
