@@ -169,3 +169,42 @@ async fn a_second_signal_ends_a_node_at_once() {
     assert!(asked.elapsed() < 3 * SECOND, "took {:?}", asked.elapsed());
     waiting.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_the_next_leader_discards_is_answered_in_plain_words() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let old = cluster.nodes.remove(leader);
+    let metric = async |node: &Node, name: &str| {
+        let text = node.try_get("/metrics").await?.body;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        value.ok_or_else(|| format!("no {name}: {text}"))
+    };
+    // Killed: frozen, they would still find the write when they go on.
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    let before = metric(&old, "jettra_raft_last_index ").await.unwrap();
+    let request = old.request("POST", "/api/doc?db=proof&col=writes&timeout=60s").body(r#"{"_id":"lost"}"#);
+    let write = tokio::spawn(common::send(request));
+    eventually(10 * SECOND, "the write is in the log", async || {
+        match metric(&old, "jettra_raft_last_index ").await? {
+            last if last > before => Ok(()),
+            last => Err(last.to_string()),
+        }
+    })
+    .await;
+    old.pause();
+    for node in &mut cluster.nodes {
+        node.start().await;
+    }
+    eventually(30 * SECOND, "the others go on", async || {
+        cluster.nodes[0].try_post("/api/doc?db=proof&col=writes", r#"{"_id":"next"}"#).await?.success()
+    })
+    .await;
+    old.resume();
+    // Whatever is in it, it is for people: `send` sees to that.
+    let answer = write.await.unwrap().unwrap();
+    let message = answer.error("timeout")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("another node was elected") && message.contains("may or may not"), "{message}");
+}

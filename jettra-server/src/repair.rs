@@ -17,7 +17,7 @@ use crate::peers::Secret;
 use crate::raft::{StateStore, Survey, mark_is_whole, mark_path, offline, state_in_use};
 use crate::remedy;
 use crate::sealed;
-use crate::storage::sled_files;
+use crate::storage::sled::files as sled_files;
 
 /// What to repair.
 #[derive(Debug, Clone, Args)]

@@ -40,6 +40,11 @@ pub struct Node {
     arguments: Vec<String>,
     /// The program to run, where it is not the one under test.
     program: Option<PathBuf>,
+    /// A command that runs the program, as `nsenter … --`; none where it is run directly. It becomes the program
+    /// (`exec`), so that the process is the node's.
+    runner: Vec<String>,
+    /// Where it is reached, without the port.
+    host: String,
     /// The `Authorization` header of requests to it.
     authorization: Option<String>,
     process: Option<Child>,
@@ -66,6 +71,8 @@ impl Node {
             environment: Vec::new(),
             arguments: Vec::new(),
             program: None,
+            runner: Vec::new(),
+            host: "localhost".to_owned(),
             authorization: None,
             process: None,
             has_run: false,
@@ -87,7 +94,7 @@ impl Node {
 
     /// Where clients reach it.
     pub fn url(&self) -> String {
-        format!("http://localhost:{}", self.port)
+        format!("http://{}:{}", self.host, self.port)
     }
 
     /// The node's directory: `config.json`, `log`, and the data unless configured elsewhere.
@@ -134,6 +141,18 @@ impl Node {
         self.program = program;
     }
 
+    /// Runs the program by this command from the next start on, at an address of its own. The configuration must say the
+    /// same of its address.
+    pub fn run_at(&mut self, host: &str, runner: Vec<String>) {
+        self.host = host.to_owned();
+        self.runner = runner;
+    }
+
+    /// The process, while there is one.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Sends this `Authorization` header with every request from now on.
     pub fn authorize(&mut self, header: impl Into<String>) {
         self.authorization = Some(header.into());
@@ -148,7 +167,15 @@ impl Node {
     /// The same with another standard error than its log.
     pub fn launch_with_stderr(&mut self, stderr: Stdio) {
         assert!(self.process.is_none(), "{} runs already", self.id);
-        let mut command = command(self.program.clone().unwrap_or_else(program), &self.dir);
+        let program = self.program.clone().unwrap_or_else(program);
+        let mut command = match self.runner.split_first() {
+            Some((runner, arguments)) => {
+                let mut command = command(runner.into(), &self.dir);
+                command.args(arguments).arg(program);
+                command
+            }
+            None => command(program, &self.dir),
+        };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
             .args(&self.arguments)

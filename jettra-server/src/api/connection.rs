@@ -9,10 +9,27 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use axum::http::request::Parts;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
+
+use crate::error;
+
+/// The two ends of a request's connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    /// The client's.
+    pub peer: SocketAddr,
+    /// Ours.
+    pub local: SocketAddr,
+}
+
+/// The ends of the connection that a request came over.
+pub(super) fn ends(parts: &Parts) -> error::Result<Ends> {
+    parts.extensions.get::<Ends>().copied().ok_or_else(|| error::Error::internal("a request without a connection"))
+}
 
 /// What the client of a connection has shown of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

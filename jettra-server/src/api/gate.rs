@@ -1,84 +1,31 @@
 //! The one layer that every request passes: Host and Origin, principal, role, bounds, headers.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
-use axum::body::HttpBody as _;
-use axum::extract::State;
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH};
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, Response};
-use axum::routing::MethodRouter;
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
-use jettra_client::wire::ErrorCode;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use axum::http::{HeaderValue, Method, Response};
 use tracing::Instrument as _;
 
 use super::answer::{self, insert};
-use super::connection::{Connection, Shown};
+use super::body;
+use super::connection::{Connection, Shown, ends};
 use super::request::{Query, Request, call};
 use super::system::LIVEZ;
-use super::{Access, App, Kind, Route, health, routes, rpc, span};
+use super::{Access, App, Kind, Route, health, span};
 use crate::auth::{Basis, FarEnd, Origin, Principal, Role, check_host, check_one_host, check_page};
 use crate::cluster::{Call, Consistency};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::state::CHANGED;
 
-/// The two ends of a request's connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Ends {
-    /// The client's.
-    pub peer: SocketAddr,
-    /// Ours.
-    pub local: SocketAddr,
-}
-
-/// A body beyond the limit is read on and thrown away up to here, so that the client reads our answer.
-const DISCARD: u64 = 256 << 20;
-
-/// The router of all routes.
-pub fn router(app: Arc<App>) -> Router {
-    let mut paths: Vec<&'static str> = routes().map(|r| r.path).collect();
-    paths.sort_unstable();
-    paths.dedup();
-    let mut router = Router::new();
-    for path in paths {
-        let mut methods = MethodRouter::new();
-        let mut allowed = Vec::new();
-        for route in routes().filter(|r| r.path == path) {
-            let enter = move |State(app): State<Arc<App>>, request: axum::extract::Request| async move {
-                serve(app, route, request).await
-            };
-            let filter = axum::routing::MethodFilter::try_from(route.method.clone());
-            let Ok(filter) = filter else { continue };
-            methods = methods.on(filter, enter);
-            allowed.push(route.method.as_str());
-        }
-        let allowed = allowed.join(", ");
-        let other = move |State(app): State<Arc<App>>, request: axum::extract::Request| {
-            let allowed = allowed.clone();
-            async move {
-                let message = format!("{} does not go with {path}: use {allowed}", request.method());
-                let error = Error::new(ErrorCode::Unsupported, message).with("allowed", allowed);
-                let known = is_known(&app, &request.into_parts().0).await;
-                finish(&app, answer::error(error), known)
-            }
-        };
-        router = router.route(path, methods.fallback(other));
-    }
-    let unknown = |State(app): State<Arc<App>>, request: axum::extract::Request| async move {
-        let message = format!("there is no {}: see GET /api/openapi.json", request.uri().path());
-        let known = is_known(&app, &request.into_parts().0).await;
-        finish(&app, answer::error(Error::new(ErrorCode::Unsupported, message)), known)
-    };
-    router.merge(rpc::router()).fallback(unknown).with_state(app)
-}
-
-async fn serve(app: Arc<App>, route: &'static Route, request: axum::extract::Request) -> Response<axum::body::Body> {
+/// Answers a request to a route.
+pub(super) async fn serve(
+    app: Arc<App>,
+    route: &'static Route,
+    request: axum::extract::Request,
+) -> Response<axum::body::Body> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let id = span::id(&parts.headers);
@@ -138,8 +85,8 @@ async fn enter(
         };
         // Strangers' bodies have a room of their own, so that they hold up strangers only.
         let bodies = if route.access == Access::Public { &app.strangers_bodies } else { &app.bodies };
-        let body = if limit == 0 { None } else { Some(read_body(bodies, &parts.headers, body, limit).await?) };
-        let bytes = body.as_ref().map(|b| without_mark(&b.bytes)).unwrap_or_default();
+        let body = if limit == 0 { None } else { Some(body::read(bodies, &parts.headers, body, limit).await?) };
+        let bytes = body.as_ref().map(|b| body::without_mark(&b.bytes)).unwrap_or_default();
         let request =
             Request { method: parts.method, path, query, headers: parts.headers, body: bytes, principal, origin, call };
         let (origin, deadline) = (request.origin.clone(), request.call.deadline);
@@ -174,10 +121,6 @@ fn come_in(connection: &Connection, principal: &Principal, has_shown: bool) -> R
     Ok(())
 }
 
-pub(super) fn ends(parts: &Parts) -> Result<Ends> {
-    parts.extensions.get::<Ends>().copied().ok_or_else(|| Error::internal("a request without a connection"))
-}
-
 pub(super) fn authority(parts: &Parts) -> Option<&str> {
     parts.uri.authority().map(|authority| authority.as_str())
 }
@@ -196,7 +139,7 @@ pub(super) fn origin(app: &App, parts: &Parts, is_open: bool) -> Result<Origin> 
 }
 
 /// Whether whoever sends a request to no route would be let in: strangers are told nothing of the node.
-async fn is_known(app: &App, parts: &Parts) -> bool {
+pub(super) async fn is_known(app: &App, parts: &Parts) -> bool {
     let Ok(origin) = origin(app, parts, false) else { return false };
     let header = parts.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
     app.auth.principal(header, &origin, Basis::ThisNode).await.is_ok()
@@ -254,100 +197,8 @@ async fn principal(
     Ok(principal)
 }
 
-/// A body without the mark of UTF-8 that some editors and programs put before a text.
-fn without_mark(body: &Bytes) -> Bytes {
-    if body.starts_with("\u{feff}".as_bytes()) { body.slice('\u{feff}'.len_utf8()..) } else { body.clone() }
-}
-
-/// A body and its share of what all bodies together may take, held until dropped.
-pub(super) struct Body {
-    pub(super) bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-impl From<Bytes> for Body {
-    fn from(bytes: Bytes) -> Self {
-        Body { bytes, _room: None }
-    }
-}
-
-/// Reads a body of `limit` bytes at most, within what all bodies together may take: room is taken as
-/// the bytes arrive, so announcing them costs the others nothing.
-pub(super) async fn read_body(
-    bodies: &Arc<Semaphore>,
-    headers: &HeaderMap,
-    body: axum::body::Body,
-    limit: usize,
-) -> Result<Body> {
-    let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    if declared == Some(0) || body.is_end_stream() {
-        return Ok(Body { bytes: Bytes::new(), _room: None });
-    }
-    let mut stream = body.into_data_stream();
-    if declared.is_some_and(|n| n > limit) {
-        discard(&mut stream).await;
-        return Err(too_large(limit));
-    }
-    let mut room: Option<OwnedSemaphorePermit> = None;
-    let mut counted = 0;
-    let (mut first, mut more) = (Bytes::new(), BytesMut::new());
-    let read = async {
-        while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(|e| Error::bad_request(format!("the body broke off: {e}")))?;
-            if first.len() + more.len() + piece.len() > limit {
-                discard(&mut stream).await;
-                return Err(too_large(limit));
-            }
-            // By the KiB of all pieces together: many small ones take no more than a large one.
-            let needed = u32::try_from((first.len() + more.len() + piece.len()).div_ceil(1024)).unwrap_or(u32::MAX);
-            let share = bodies.clone().try_acquire_many_owned(needed - counted);
-            let share =
-                share.map_err(|_| Error::busy("too many bytes of requests are under way: try again in a moment"))?;
-            counted = needed;
-            match &mut room {
-                Some(room) => room.merge(share),
-                None => room = Some(share),
-            }
-            // Most bodies come in one piece, which is then taken as it is.
-            if first.is_empty() && more.is_empty() {
-                first = piece;
-                continue;
-            }
-            if more.is_empty() {
-                more.reserve(declared.unwrap_or(0).max(first.len() + piece.len()));
-                more.extend_from_slice(&std::mem::take(&mut first));
-            }
-            more.extend_from_slice(&piece);
-        }
-        Ok(())
-    };
-    tokio::time::timeout(limits::BODY, read)
-        .await
-        .map_err(|_| Error::bad_request("the body did not arrive within 60 s"))??;
-    Ok(Body { bytes: if more.is_empty() { first } else { more.freeze() }, _room: room })
-}
-
-pub(super) async fn discard(stream: &mut axum::body::BodyDataStream) {
-    let drain = async {
-        let mut seen = 0;
-        while let Some(Ok(piece)) = stream.next().await {
-            seen += piece.len() as u64;
-            if seen > DISCARD {
-                break;
-            }
-        }
-    };
-    // Whoever sends slower than this gets a closed connection instead of the answer.
-    drop(tokio::time::timeout(std::time::Duration::from_secs(10), drain).await);
-}
-
-fn too_large(limit: usize) -> Error {
-    Error::too_large(format!("the body has more than {limit} bytes: send less at once, or raise MaxBodyBytes"))
-        .with("limit", limit as u64)
-}
-
 /// Adds what every answer carries, and what those are told of the node who were let in.
-fn finish(app: &App, mut response: Response<axum::body::Body>, known: bool) -> Response<axum::body::Body> {
+pub(super) fn finish(app: &App, mut response: Response<axum::body::Body>, known: bool) -> Response<axum::body::Body> {
     let headers = response.headers_mut();
     // An answer is what its type says, and for pages of this node alone.
     insert(headers, "x-content-type-options", "nosniff");

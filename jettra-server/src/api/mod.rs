@@ -5,7 +5,7 @@
 //! - `places`: who has one, and who has to give it up
 //! - `connection`: one of them: its bytes, what its client has shown, what it has to take
 //! - `room`: what answers under way take of the memory
-//! - `request`, `answer`: what comes in, parsed once; what goes out
+//! - `request`, `body`, `answer`: what comes in, parsed once; what goes out
 //! - `stream`: answers that are written while they are sent
 //! - `span`: what a request is called in the log
 //! - `gate`: the one layer that every request passes: Host and Origin, principal, role, headers
@@ -13,9 +13,11 @@
 //! - `live`: what the management page watches
 //! - `ui`: the management page's files
 //! - `rpc`: calls from other nodes
+//! - `router`: which of all these answers a path
 //! - `openapi`: the tables above as the OpenAPI document
 
 mod answer;
+mod body;
 mod cluster;
 mod connection;
 mod databases;
@@ -30,6 +32,7 @@ mod places;
 mod queries;
 mod request;
 mod room;
+mod router;
 mod rpc;
 pub mod server;
 mod sessions;

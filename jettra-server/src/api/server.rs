@@ -13,9 +13,9 @@ use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
 use tower::ServiceExt as _;
 
-use super::connection::Wire;
-use super::gate::{Ends, router};
+use super::connection::{Ends, Wire};
 use super::places::Places;
+use super::router::router;
 use super::{App, Listener};
 use crate::auth::FarEnd;
 use crate::descriptors;

@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::gate::ends;
+use super::connection::ends;
 use super::{Kind, Route};
 use crate::auth::Principal;
 

@@ -3,11 +3,12 @@
 //! - `origin`: is it the user that this node runs as; `page`: is it a browser that was led here
 //! - `password`: Argon2id, and the memory of what was right
 //! - `attempts`: how fast passwords may be guessed
-//! - `token`: what login gives
+//! - `token`: what login gives; `logins`: who has one
 //!
 //! All of it meets in [`Auth::principal`], the one place where a request gets its principal.
 
 mod attempts;
+mod logins;
 mod origin;
 mod page;
 mod password;
@@ -17,12 +18,13 @@ pub use origin::{FarEnd, Origin};
 pub use page::{check_host, check_one_host, check_page, host_of};
 pub use password::hash;
 
+pub use crate::state::UserRole as Role;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use serde::Serialize;
 
 use self::password::{Verifier, check_fitness};
 use self::token::Renewals;
@@ -34,36 +36,6 @@ use jettra_client::wire::{ErrorCode, LoginAnswer};
 
 /// The administrator's name.
 pub const ADMIN: &str = "admin";
-
-/// What a user may do, lowest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Reads documents.
-    Reader,
-    /// Writes documents.
-    WriteReader,
-    /// Makes and drops collections, indexes and rules.
-    Owner,
-    /// Everything.
-    Admin,
-}
-
-impl Role {
-    /// The role as it stands on the wire and in the user's document.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Reader => "reader",
-            Role::WriteReader => "writereader",
-            Role::Owner => "owner",
-            Role::Admin => "admin",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [Role::Reader, Role::WriteReader, Role::Owner, Role::Admin].into_iter().find(|r| r.as_str() == text)
-    }
-}
 
 /// Who a request acts for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,8 +235,8 @@ impl Auth {
             self.verifier.verify(name, password, users.get(name), origin.address).await?;
         }
         let user = users.get(name);
-        let role = user.and_then(|u| Role::parse(&u.role));
-        let role = role.ok_or_else(|| Error::forbidden(format!("user {name:?} has no role this version knows")))?;
+        let role = user.map(|user| user.role);
+        let role = role.ok_or_else(|| Error::forbidden(format!("user {name:?} was removed meanwhile")))?;
         Ok(Principal { name: name.to_owned(), role, rev: user.map_or(0, |u| u.rev), token: None })
     }
 
@@ -278,17 +250,23 @@ impl Auth {
         if is_behind && basis == Basis::Cluster && self.has_learned_more(&users).await {
             users = self.state().map_or(users, |state| state.users());
         }
-        let role = users.get(&valid.user).filter(|u| u.rev == valid.user_rev).and_then(|u| Role::parse(&u.role));
+        let role = users.get(&valid.user).filter(|user| user.rev == valid.user_rev).map(|user| user.role);
         let role = role.ok_or_else(|| Error::unauthorized("the token has ended: log in again"))?;
-        if let Some(expires_ms) = valid.renewal(now)
+        let renewal = valid.renewal(now).map(|expires_ms| Op::TokenRenew {
+            id: valid.id.clone(),
+            user: valid.user.clone(),
+            expires_ms,
+        });
+        let record = valid.record(now).filter(|record| record.feature_level() <= state.feature_level());
+        // A login that is not known yet is not renewed before it is: the renewal comes with its next use.
+        if let Some(op) = record.or(renewal)
             && self.renewals.begin(&valid.id, now)
         {
-            let op = Op::TokenRenew { id: valid.id.clone(), user: valid.user.clone(), expires_ms };
             let cluster = self.cluster.clone();
             tokio::spawn(async move {
                 let call = Call::internal(Duration::from_secs(10));
                 if let Err(e) = cluster.write(&call, &Command::new(op)).await {
-                    tracing::warn!(error = %e, "a token could not be renewed");
+                    tracing::warn!(error = %e, "the use of a token could not be kept");
                 }
             });
         }
@@ -298,7 +276,7 @@ impl Auth {
     /// `POST /api/login`.
     ///
     /// # Errors
-    /// `unauthorized` for wrong credentials.
+    /// `unauthorized` for wrong credentials; `busy` where there are too many logins.
     pub async fn login(&self, name: &str, password: &str, origin: &Origin) -> Result<LoginAnswer> {
         self.wait_until_set().await?;
         self.wait_for_key().await;
@@ -309,10 +287,14 @@ impl Auth {
         };
         let state = self.cluster.state()?;
         let user = state.user(&principal.name);
-        let rev = user.map_or(0, |u| u.rev);
+        let rev = user.as_ref().map_or(0, |u| u.rev);
         let now = self.cluster.time_ms();
+        let (token, record) = token::issue(&state, &principal.name, rev, now)?;
+        if user.is_some() {
+            self.keep_login(&state, record).await?;
+        }
         Ok(LoginAnswer {
-            token: format!("Bearer {}", token::issue(&state, &principal.name, rev, now)?),
+            token: format!("Bearer {token}"),
             role: principal.role.as_str().to_owned(),
             expires: now + limits::TOKEN_MS,
         })
@@ -388,7 +370,7 @@ impl Auth {
         let known = state.user(name);
         let (role, databases) = match known {
             Some(user) => (user.role, user.databases),
-            None if name == ADMIN => (Role::Admin.as_str().to_owned(), vec!["*".to_owned()]),
+            None if name == ADMIN => (Role::Admin, vec!["*".to_owned()]),
             None => return Err(Error::not_found(format!("there is no user {name:?}"))),
         };
         let user = NewUser { name: name.to_owned(), role, password_hash: hash(new).await?, databases };

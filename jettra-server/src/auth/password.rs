@@ -264,7 +264,7 @@ mod tests {
 
     async fn user(password: &str, rev: u64) -> User {
         let password_hash = hash(password).await.unwrap();
-        User { role: "admin".into(), password_hash, databases: vec![], rev }
+        User { role: crate::state::UserRole::Admin, password_hash, databases: vec![], rev }
     }
 
     #[tokio::test]

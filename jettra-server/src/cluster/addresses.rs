@@ -3,17 +3,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, Stop};
-use crate::raft::Consensus;
 use crate::sealed;
-
-/// How often the members are looked at.
-const EVERY: Duration = Duration::from_secs(1);
 
 /// `members.json`: the members as this node last knew them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,32 +51,5 @@ impl Addresses {
     /// Where the member with Raft id `id` is.
     pub fn url_of(&self, id: u64) -> Option<&str> {
         self.members.iter().find(|member| member.raft_id == id).map(|member| member.url.as_str())
-    }
-}
-
-/// Writes the members down whenever they have changed, until the node stops.
-pub(super) async fn keep(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
-    let mut stop = cluster.stop.subscribe();
-    let mut tick = tokio::time::interval(EVERY);
-    let mut kept = None;
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = stop.wait_for(|s| *s != Stop::Running) => return,
-        }
-        let members = consensus.state().members();
-        let mut now: Vec<Address> =
-            members.into_iter().map(|doc| Address { raft_id: doc.raft_id, name: doc.id, url: doc.url }).collect();
-        now.sort_by_key(|member| member.raft_id);
-        let now = Addresses { members: now };
-        if now.members.is_empty() || kept.as_ref() == Some(&now) {
-            continue;
-        }
-        let (path, content) = (path(&cluster.options.data_dir), sealed::json(&now));
-        let written = tokio::task::spawn_blocking(move || crate::files::write(&path, &content?)).await;
-        match written.map_err(io::Error::other).flatten() {
-            Ok(()) => kept = Some(now),
-            Err(e) => tracing::warn!(error = %e, "the members' addresses could not be written down, trying again"),
-        }
     }
 }

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Cluster;
+use crate::peers::Secret;
+use crate::remedy::Fault;
+
 /// Version of the file's form.
 const FORMAT: u32 = 2;
 
@@ -120,6 +124,72 @@ impl Identity {
     /// I/O errors.
     pub fn store(&self, data_dir: &Path) -> io::Result<()> {
         crate::files::write(&path(data_dir), &crate::sealed::json(self)?)
+    }
+}
+
+impl Cluster {
+    /// Makes this node member `membership` of a cluster at `feature_level`, with a `secret` where none is configured.
+    ///
+    /// # Errors
+    /// I/O errors, as one line.
+    pub async fn adopt(
+        &self,
+        membership: Membership,
+        feature_level: u64,
+        secret: Option<Secret>,
+    ) -> std::result::Result<(), String> {
+        let mut identity = self.identity();
+        identity.membership = Some(membership);
+        identity.feature_level = feature_level;
+        let (dir, stored, kept) = (self.options.data_dir.clone(), identity.clone(), secret.clone());
+        let storing = tokio::task::spawn_blocking(move || {
+            // The secret first: a member without one could not be told from a stranger.
+            if let Some(secret) = kept {
+                secret.store(&dir.join("secret"))?;
+            }
+            stored.store(&dir)
+        });
+        let stored = storing.await.map_err(|e| e.to_string())?;
+        stored.map_err(|e| Fault::io("the membership could not be kept", &e).told(&self.options.data_dir))?;
+        if let Some(secret) = secret {
+            *self.secrets.write() = Some(secret.into());
+            *self.secret_is_ours.write() = true;
+        }
+        *self.identity.write() = identity;
+        Ok(())
+    }
+
+    /// Keeps the cluster's feature level beside the data, so that a version that does not support it stays off them.
+    pub(super) async fn keep_feature_level(&self, level: u64) {
+        if self.identity.read().feature_level >= level {
+            return;
+        }
+        if let Err(e) = self.change_identity(|identity| identity.feature_level = level).await {
+            self.fail(e);
+        }
+    }
+
+    /// Keeps that this node's log has held something: see [`Identity::has_promised`].
+    ///
+    /// # Errors
+    /// I/O errors, as one line.
+    pub async fn keep_promised(&self) -> std::result::Result<(), String> {
+        if self.identity.read().has_promised {
+            return Ok(());
+        }
+        self.change_identity(|identity| identity.has_promised = true).await
+    }
+
+    async fn change_identity(&self, change: impl FnOnce(&mut Identity)) -> std::result::Result<(), String> {
+        let _one_at_a_time = self.identity_changes.lock().await;
+        let mut identity = self.identity();
+        change(&mut identity);
+        let (dir, stored) = (self.options.data_dir.clone(), identity.clone());
+        let stored = tokio::task::spawn_blocking(move || stored.store(&dir)).await.map_err(|e| e.to_string())?;
+        let what = || format!("{} could not be written", path(&self.options.data_dir).display());
+        stored.map_err(|e| Fault::io(what(), &e).told(&self.options.data_dir))?;
+        *self.identity.write() = identity;
+        Ok(())
     }
 }
 

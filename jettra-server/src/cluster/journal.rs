@@ -9,16 +9,14 @@ use jettra_client::wire::{ClusterEvent, EventKind};
 use serde_json::Value;
 
 use super::route::OWN;
-use super::{Call, Cluster, Stop};
+use super::{Call, Cluster};
 use crate::error::{Error, Result};
-use crate::raft::{Cause, Consensus, ServerState};
+use crate::raft::Consensus;
 use crate::state::{Command, NewEvent, Op, RequestKey};
 use crate::storage::Order;
 
 /// How long writing one event may take.
-const LIMIT: Duration = Duration::from_secs(5);
-/// Between two looks at who leads, at most.
-const LOOK: Duration = Duration::from_millis(500);
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// Events among which alarms are looked for.
 const RECENT: usize = 2_000;
 
@@ -59,7 +57,7 @@ impl Cluster {
         self.note_event(event).await;
     }
 
-    async fn write_event(self: &Arc<Self>, call: &Call, key: String, event: &NewEvent) -> Result<()> {
+    pub(super) async fn write_event(self: &Arc<Self>, call: &Call, key: String, event: &NewEvent) -> Result<()> {
         let request = RequestKey::Key { principal: OWN.to_owned(), key, hash: event.kind.as_str().to_owned() };
         let command = Command { request: Some(request), op: Op::ClusterEvent(event.clone()) };
         self.write(call, &command).await?.outcome.into_result().map(drop)
@@ -117,51 +115,6 @@ pub(super) fn open_alarms(events: &[ClusterEvent]) -> BTreeMap<AlarmKey, Cluster
     open
 }
 
-/// Runs on every node: whoever is elected journals why.
-pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
-    let mut stopped = cluster.stopped();
-    let mut told: Option<u64> = None;
-    loop {
-        let picture = consensus.picture();
-        if picture.state == ServerState::Leader && told != Some(picture.term) {
-            let name = |id: u64| picture.member(id).map_or_else(|| format!("raft id {id}"), |m| m.name.clone());
-            let event = elected(&cluster.identity().name, picture.term, consensus.contact().cause(), name);
-            tracing::info!(term = picture.term, why = event.message, "elected");
-            // One who leads no more leaves it: the next leader has its own reason to tell.
-            let call = Call { forward: false, ..Call::internal(LIMIT) };
-            match cluster.write_event(&call, format!("elected-{}", picture.term), &event).await {
-                Ok(()) => told = Some(picture.term),
-                Err(e) => tracing::debug!(error = %e, "an election is not in the journal yet"),
-            }
-        }
-        tokio::select! {
-            () = consensus.changed(LOOK) => {}
-            _ = stopped.wait_for(|s| *s != Stop::Running) => return,
-        }
-    }
-}
-
-/// The event that `node` was elected.
-fn elected(node: &str, term: u64, cause: Cause, name: impl Fn(u64) -> String) -> NewEvent {
-    let event = |why: &str, reason: &str| {
-        let message = format!("{node} leads in term {term}: {why}");
-        NewEvent::new(EventKind::Elected, message).node(node).with("term", term).with("reason", reason)
-    };
-    match cause {
-        Cause::HandedOver(from) => {
-            let former = name(from);
-            event(&format!("{former} handed leadership over"), "handed_over").with("former", former)
-        }
-        Cause::Silent(from, silence) => {
-            let (former, ms) = (name(from), u64::try_from(silence.as_millis()).unwrap_or(u64::MAX));
-            let why = format!("{former}, which led before, was silent for {ms} ms");
-            event(&why, "leader_silent").with("former", former).with("silentMs", ms)
-        }
-        Cause::NoneHeard if term <= 1 => event("it began the cluster", "first_start"),
-        Cause::NoneHeard => event("it has heard no leader since it started", "restart"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,25 +132,5 @@ mod tests {
         let open: Vec<u64> = open_alarms(&events).values().map(|event| event.rev).collect();
         assert_eq!(open, [1]);
         assert!(open_alarms(&[alarm(AlarmOver, 1, "a")]).is_empty());
-    }
-
-    #[test]
-    fn an_election_says_why() {
-        let name = |id: u64| format!("node{id}");
-        for (cause, term, reason, said) in [
-            (Cause::NoneHeard, 1, "first_start", "it began the cluster"),
-            (Cause::NoneHeard, 9, "restart", "no leader since it started"),
-            (Cause::HandedOver(2), 9, "handed_over", "node2 handed leadership over"),
-            (
-                Cause::Silent(3, Duration::from_millis(412)),
-                9,
-                "leader_silent",
-                "node3, which led before, was silent for 412 ms",
-            ),
-        ] {
-            let event = elected("node1", term, cause, name);
-            assert_eq!(event.details["reason"], reason);
-            assert!(event.message.contains(said), "{}", event.message);
-        }
     }
 }

@@ -246,7 +246,7 @@ impl Cluster {
         }
         self.note_asked(principal, "remove", &doc.id).await;
         consensus.remove(doc.raft_id, limit).await?;
-        self.command(Op::ClusterDeregister { id: NodeName::parse(&doc.id)? }).await?;
+        self.propose(Op::ClusterDeregister { id: NodeName::parse(&doc.id)? }).await?;
         // It hears nothing more of the cluster: tell it. If it is away, members tell it when it calls.
         let (peer, call) = self.call_to(&consensus, &doc, json!({"index": consensus.applied_index()}));
         let told = peer.call_json::<Value>("/raft/rpc/removed", &call, Duration::from_secs(1)).await;
@@ -267,7 +267,7 @@ impl Cluster {
         self.judge(&consensus, Action::Stop(doc.raft_id)).await.permit(force)?;
         self.note_asked(principal, "stop", &doc.id).await;
         self.note_stopping(doc.raft_id);
-        self.command(Op::ClusterStop { id: NodeName::parse(&doc.id)? }).await?;
+        self.propose(Op::ClusterStop { id: NodeName::parse(&doc.id)? }).await?;
         if doc.raft_id == consensus.id() {
             self.ask_to_stop();
             return Ok(json!({"status": "stop_sent"}));
@@ -348,7 +348,7 @@ impl Cluster {
 
     async fn set_paused(self: &Arc<Self>, doc: &MemberDoc, paused: bool) -> Result<()> {
         let change = NodeChange { paused: Some(paused), ..NodeChange::of(NodeName::parse(&doc.id)?) };
-        self.command(Op::ClusterUpdateNode { nodes: vec![change] }).await.map(drop)
+        self.propose(Op::ClusterUpdateNode { nodes: vec![change] }).await.map(drop)
     }
 
     async fn transfer_to(
@@ -409,7 +409,7 @@ impl Cluster {
     }
 
     /// Proposes `op` here and returns its answer.
-    pub(super) async fn command(self: &Arc<Self>, op: Op) -> Result<Answer> {
+    pub(super) async fn propose(self: &Arc<Self>, op: Op) -> Result<Answer> {
         let call = super::Call::internal(Duration::from_secs(10));
         self.write(&call, &Command::new(op)).await?.outcome.into_result()
     }

@@ -1,72 +1,66 @@
 //! The cluster as one node sees it: who it is, how a request reaches the leader, who belongs.
 //!
 //! - `admission`: whom it lets open a session
+//! - `ending`: whether the process is to end, and its end
 //! - [`identity`]: who this node is, on disk; [`addresses`]: where the other members were last
 //! - `refetch`: a member without its state fetches it from another one
 //! - `route`: writes, here or at the leader
-//! - `reads`: how new a read must be, and how a node gets as far
+//! - `consistency`: how new a read must be, and how a node gets as far
 //! - `claim`: another cluster that counts this node as its member
 //! - `room`: whether the disk has room for a write
 //! - `membership`: deregister, stop, pause, resume, transfer: gather → compute → act
 //! - `register`: the leader's side of a join, and of a member's move to another URL
 //! - `replicas`: read replicas become voters, and voters read replicas
 //! - `facts`, `plan`: what is gathered, and the computing in the middle; `facts` is what all that is shown goes by
-//! - `hearing`: who answers while nobody leads
 //! - `join`: the joining node's side
-//! - `promotion`: how a learner becomes a voter, and broken-off changes are finished
+//! - `duties`: what a node does by itself again and again, most of it where it leads: roles, promotion, digests, scrub, …
 //! - `upkeep`: marks, durable points, and what is reclaimed
-//! - `roles`: what the leader writes into `_clusternodes`
-//! - `samples`: a quarter of an hour of figures
 //! - `time`: cluster time, which most voters' clocks bear out
 //! - `upgrade`: how the feature level is raised
-//! - `journal`: elections and alarms, for the journal
-//! - `digests`, `scrub`: whether members hold the same, and whether the disk holds what was written
+//! - `journal`: what only the leader knows, written into the journal; and the journal read
 //! - `report`, `doctor`: how each node is, and what is wrong with the cluster
-//! - `view`: what `GET /api/cluster` and `/api/federated` show
+//! - `shown`: what `GET /api/cluster` and `/api/federated` show
 
 pub mod addresses;
 mod admission;
 mod claim;
-mod digests;
+mod consistency;
 mod doctor;
+mod duties;
+mod ending;
 mod facts;
-mod hearing;
 pub mod identity;
 mod join;
 mod journal;
 mod membership;
 mod plan;
-mod promotion;
-mod reads;
 mod refetch;
 mod register;
 mod replicas;
 mod report;
-mod roles;
 mod room;
 mod route;
-mod samples;
-mod scrub;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod time;
 mod upgrade;
 mod upkeep;
-mod view;
 
-pub use digests::{DigestAnswer, DigestRequest};
+pub use consistency::Consistency;
+pub use duties::digests::{DigestAnswer, DigestRequest};
+pub use duties::samples::Samples;
+pub use ending::Stop;
 pub use join::JoinRequest;
 pub use journal::EventQuery;
 pub use membership::{ClusterCall, ClusterRequest};
 pub use plan::Verdict;
-pub use reads::Consistency;
 pub use report::Report;
 pub use route::{Call, Forward, Forwarded, Work};
-pub use samples::Samples;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -77,8 +71,8 @@ use self::identity::Identity;
 use crate::error::{Error, Result};
 use crate::lasting;
 use crate::machine::Machine;
-use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secret, Secrets, Sessions};
-use crate::raft::{Consensus, Member, ServerState, Settings};
+use crate::peers::{NodeInfo, Peers, RPC_VERSION, Secrets, Sessions};
+use crate::raft::{Consensus, Member, Settings};
 use crate::recent::Recent;
 use crate::remedy::Fault;
 use crate::seldom::Seldom;
@@ -109,17 +103,6 @@ pub struct Options {
     pub retain_bytes: u64,
     /// URLs of nodes that are asked where nobody else is known, or answers.
     pub peers: Vec<String>,
-}
-
-/// Why the process should end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stop {
-    /// It should not.
-    Running,
-    /// It was asked to.
-    Asked,
-    /// It cannot go on: what happened.
-    Failed(String),
 }
 
 /// A node's place in its cluster.
@@ -160,9 +143,9 @@ pub struct Cluster {
     changes: tokio::sync::Mutex<()>,
     stop: watch::Sender<Stop>,
     machine: Arc<Machine>,
-    machines: view::MachineCache,
-    told_by_leader: view::ToldByLeader,
-    stopping: Mutex<roles::Stopping>,
+    machines: shown::MachineCache,
+    told_by_leader: shown::ToldByLeader,
+    stopping: Mutex<duties::roles::Stopping>,
     reports: report::Reports,
     /// Why this node has no state yet, while it fetches one.
     fetching: Mutex<Option<String>>,
@@ -173,7 +156,7 @@ pub struct Cluster {
     /// What the cluster did in the last quarter of an hour.
     pub samples: Samples,
     time: time::Time,
-    reads: reads::Reads,
+    reads: consistency::Reads,
 }
 
 impl Cluster {
@@ -214,8 +197,8 @@ impl Cluster {
             changes: tokio::sync::Mutex::new(()),
             stop: watch::Sender::new(Stop::Running),
             machine,
-            machines: view::MachineCache::default(),
-            told_by_leader: view::ToldByLeader::default(),
+            machines: shown::MachineCache::default(),
+            told_by_leader: shown::ToldByLeader::default(),
             stopping: Mutex::default(),
             reports: report::Reports::default(),
             fetching: Mutex::default(),
@@ -223,7 +206,7 @@ impl Cluster {
             wrong_passwords: Arc::default(),
             samples: Samples::default(),
             time: time::Time::default(),
-            reads: reads::Reads::default(),
+            reads: consistency::Reads::default(),
         }))
     }
 
@@ -249,16 +232,8 @@ impl Cluster {
         .map_err(told)?;
         self.opened.get_or_init(Instant::now);
         self.consensus.send_replace(Some(consensus.clone()));
-        self.keep("what keeps the members' roles", roles::run(self.clone(), consensus.clone()));
-        self.keep("what listens for the members", hearing::run(self.clone(), consensus.clone()));
-        self.keep("what lets members vote", promotion::run(self.clone(), consensus.clone()));
-        self.keep("what keeps the members' addresses", addresses::keep(self.clone(), consensus.clone()));
-        self.keep("the sampler", samples::run(self.clone(), consensus.clone()));
         self.keep("what watches over the log and the store", self.clone().keep_house(consensus.clone()));
-        self.keep("what keeps the journal", journal::run(self.clone(), consensus.clone()));
-        self.keep("what compares the members", digests::run(self.clone(), consensus.clone()));
-        self.keep("the scrub", scrub::run(self.clone(), consensus.clone()));
-        self.keep("the doctor", doctor::run(self.clone(), consensus.clone()));
+        self.take_up_duties(&consensus);
         Ok(consensus)
     }
 
@@ -285,37 +260,6 @@ impl Cluster {
     pub async fn wait_whose(&self, limit: Duration) {
         if self.identity.read().membership.is_none() {
             self.wait_started(limit).await;
-        }
-    }
-
-    /// Makes sure that this node's state has been as new as the leader's once since it joined: before,
-    /// it does not know which users there are.
-    ///
-    /// # Errors
-    /// As [`Cluster::ready_to_read`].
-    pub async fn catch_up_once(self: &Arc<Self>, call: &Call) -> Result<()> {
-        if !self.caught_up.load(Ordering::Relaxed) {
-            self.ready_to_read(call, Consistency::Linearizable, None).await?;
-            self.caught_up.store(true, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// The same for what is answered from this node's own state: it does not wait for a leader that is not there, and
-    /// then goes by what this node knows. One that has just started gives a leader a moment to be heard.
-    pub async fn catch_up_if_led(self: &Arc<Self>) {
-        const LED: Duration = Duration::from_secs(1);
-        const HEARD: Duration = Duration::from_secs(2);
-        let Some(consensus) = self.running().filter(|_| !self.caught_up.load(Ordering::Relaxed)) else { return };
-        let silence = consensus.contact().silence();
-        let led = consensus.picture().state == ServerState::Leader || silence.is_some_and(|silence| silence < HEARD);
-        let since_start = self.opened.get().map_or(HEARD, Instant::elapsed);
-        let limit = if led { LED } else { HEARD.saturating_sub(since_start) };
-        if limit.is_zero() {
-            return;
-        }
-        if let Err(e) = self.catch_up_once(&Call::internal(limit)).await {
-            tracing::debug!(error = %e, "asked without a leader");
         }
     }
 
@@ -410,125 +354,5 @@ impl Cluster {
             feature_level: crate::feature::supported(),
             clock_ms: crate::clock::now_ms(),
         }
-    }
-
-    /// Whether the process should end, and why.
-    pub fn stopped(&self) -> watch::Receiver<Stop> {
-        self.stop.subscribe()
-    }
-
-    /// Asks the process to end.
-    pub fn ask_to_stop(&self) {
-        self.stop.send_if_modified(|stop| {
-            let running = *stop == Stop::Running;
-            if running {
-                *stop = Stop::Asked;
-            }
-            running
-        });
-    }
-
-    /// Makes this node member `membership` of a cluster at `feature_level`, with a `secret` where none is configured.
-    ///
-    /// # Errors
-    /// I/O errors, as one line.
-    pub async fn adopt(
-        &self,
-        membership: identity::Membership,
-        feature_level: u64,
-        secret: Option<Secret>,
-    ) -> std::result::Result<(), String> {
-        let mut identity = self.identity();
-        identity.membership = Some(membership);
-        identity.feature_level = feature_level;
-        let (dir, stored, kept) = (self.options.data_dir.clone(), identity.clone(), secret.clone());
-        let storing = tokio::task::spawn_blocking(move || {
-            // The secret first: a member without one could not be told from a stranger.
-            if let Some(secret) = kept {
-                secret.store(&dir.join("secret"))?;
-            }
-            stored.store(&dir)
-        });
-        let stored = storing.await.map_err(|e| e.to_string())?;
-        stored.map_err(|e| Fault::io("the membership could not be kept", &e).told(&self.options.data_dir))?;
-        if let Some(secret) = secret {
-            *self.secrets.write() = Some(secret.into());
-            *self.secret_is_ours.write() = true;
-        }
-        *self.identity.write() = identity;
-        Ok(())
-    }
-
-    /// Keeps the cluster's feature level beside the data, so that a version that does not support it stays off them.
-    async fn keep_feature_level(&self, level: u64) {
-        if self.identity.read().feature_level >= level {
-            return;
-        }
-        if let Err(e) = self.change_identity(|identity| identity.feature_level = level).await {
-            self.fail(e);
-        }
-    }
-
-    /// Keeps that this node's log has held something: see [`Identity::has_promised`].
-    ///
-    /// # Errors
-    /// I/O errors, as one line.
-    pub async fn keep_promised(&self) -> std::result::Result<(), String> {
-        if self.identity.read().has_promised {
-            return Ok(());
-        }
-        self.change_identity(|identity| identity.has_promised = true).await
-    }
-
-    async fn change_identity(&self, change: impl FnOnce(&mut Identity)) -> std::result::Result<(), String> {
-        let _one_at_a_time = self.identity_changes.lock().await;
-        let mut identity = self.identity();
-        change(&mut identity);
-        let (dir, stored) = (self.options.data_dir.clone(), identity.clone());
-        let stored = tokio::task::spawn_blocking(move || stored.store(&dir)).await.map_err(|e| e.to_string())?;
-        let what = || format!("{} could not be written", identity::path(&self.options.data_dir).display());
-        stored.map_err(|e| Fault::io(what(), &e).told(&self.options.data_dir))?;
-        *self.identity.write() = identity;
-        Ok(())
-    }
-
-    /// Ends the process because of `fault`.
-    fn halt(&self, fault: &Fault) {
-        self.fail(fault.told(&self.options.data_dir));
-    }
-
-    fn fail(&self, why: String) {
-        tracing::error!(why, "this node cannot go on");
-        self.stop.send_if_modified(|stop| {
-            let running = *stop == Stop::Running;
-            if running {
-                *stop = Stop::Failed(why);
-            }
-            running
-        });
-    }
-
-    /// Hands over leadership where this node leads and someone can take it.
-    pub async fn hand_over_before_stop(&self) {
-        if let Some(consensus) = self.running() {
-            self.hand_over(&consensus, Duration::from_secs(2)).await;
-        }
-    }
-
-    /// Stops Raft and makes the state durable. The process ends next: the store is left open, since closing
-    /// it takes sled a second or two and adds nothing to what is on disk.
-    pub async fn close(&self) {
-        let Some(consensus) = self.running() else { return };
-        consensus.shutdown().await;
-        let state = consensus.state();
-        std::mem::forget(state.clone());
-        match tokio::task::spawn_blocking(move || state.durable_point()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(e)) => {
-                tracing::warn!(error = %e, "no durable point at the end: the log gives again what is missing")
-            }
-            Err(e) => tracing::warn!(error = %e, "no durable point at the end: the log gives again what is missing"),
-        }
-        self.consensus.send_replace(None);
     }
 }

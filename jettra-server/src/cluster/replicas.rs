@@ -72,6 +72,6 @@ impl Cluster {
     async fn set_replica(self: &Arc<Self>, doc: &MemberDoc, replica: bool, call: &str, principal: &str) -> Result<()> {
         self.note_asked(principal, call, &doc.id).await;
         let change = NodeChange { replica: Some(replica), ..NodeChange::of(NodeName::parse(&doc.id)?) };
-        self.command(Op::ClusterUpdateNode { nodes: vec![change] }).await.map(drop)
+        self.propose(Op::ClusterUpdateNode { nodes: vec![change] }).await.map(drop)
     }
 }

@@ -46,7 +46,7 @@ impl Cluster {
             );
         }
         let level = decided?;
-        self.command(Op::RaiseFeatureLevel { level }).await?;
+        self.propose(Op::RaiseFeatureLevel { level }).await?;
         Ok(json!({"status": "upgraded", "featureLevel": level, "nodes": nodes}))
     }
 

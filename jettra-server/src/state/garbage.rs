@@ -15,6 +15,17 @@ pub(super) enum Note {
     Collection { collection: u64 },
 }
 
+/// Up to where the reclaimer may go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Horizon {
+    /// Garbage that was noted up to this revision.
+    pub rev: u64,
+    /// What is due by this moment of cluster time.
+    pub time_ms: u64,
+    /// Changes below this revision.
+    pub changes_floor: u64,
+}
+
 impl Note {
     pub fn encode(&self) -> Bytes {
         let (kind, collection, rev, id) = match self {

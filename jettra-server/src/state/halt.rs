@@ -63,27 +63,27 @@ impl Halt {
 
 /// Why a command ends early: with an answer for its caller, or with the node.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum AnswerOrHalt {
     /// The same on every replica; what the command staged is discarded.
     Answer(Error),
     /// The node stops.
     Halt(Halt),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for AnswerOrHalt {
     fn from(error: Error) -> Self {
-        Stop::Answer(error)
+        AnswerOrHalt::Answer(error)
     }
 }
 
-impl From<Halt> for Stop {
+impl From<Halt> for AnswerOrHalt {
     fn from(halt: Halt) -> Self {
-        Stop::Halt(halt)
+        AnswerOrHalt::Halt(halt)
     }
 }
 
-impl From<StorageError> for Stop {
+impl From<StorageError> for AnswerOrHalt {
     fn from(error: StorageError) -> Self {
-        Stop::Halt(error.into())
+        AnswerOrHalt::Halt(error.into())
     }
 }

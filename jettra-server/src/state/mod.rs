@@ -22,7 +22,7 @@
 //! - `machine`: [`State`]: opening, applying, durable points, pins
 //! - `stage`, `write`, `apply`: how an entry is applied: staged, then committed or discarded
 //! - `queue`: records that are let go oldest first
-//! - `envelope`, [`catalog`], `stats`, `system`, `view`: how things are stored, and what of it is in memory
+//! - `envelope`, [`catalog`], `role`, `stats`, `system`, `view`: how things are stored, and what of it is in memory
 //! - `read`, `pins`, `snapshot`: how it is read, at one revision, beside writes
 //! - `changes`: what changed, in log order, for those who watch
 //! - `garbage`, `reclaim`: what may be deleted, and its deletion
@@ -58,6 +58,7 @@ mod garbage;
 mod halt;
 mod journal;
 pub mod json;
+mod logins;
 mod machine;
 pub mod names;
 pub mod outcome;
@@ -66,6 +67,7 @@ mod pins;
 mod queue;
 mod read;
 mod reclaim;
+mod role;
 mod scrub;
 pub mod settings;
 mod snapshot;
@@ -88,12 +90,14 @@ pub use digests::{CheckedCollection, Difference, DigestCheck, compare};
 pub use document::{Document, IdentifiedDocument};
 pub use halt::Halt;
 pub use journal::NewEvent;
+pub use logins::Token;
 pub use machine::{Applied, LogEntry, MemberInfo, Payload, State};
 pub use names::{CollectionName, DatabaseName, DocumentId, NodeName};
 pub use outcome::{Answer, Outcome, WriteResult};
 pub use patch::MergePatch;
 pub use pins::Pin;
 pub use read::{CollectionStats, Doc, DocScan};
+pub use role::UserRole;
 pub use scrub::{SCRUB_STEP, Scrubbed};
 pub use settings::Settings;
 pub use snapshot::{Export, Importer};

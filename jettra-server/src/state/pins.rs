@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::garbage::Horizon;
 use super::view::View;
 
 /// Which revisions are pinned. Held in memory only.
@@ -17,17 +18,6 @@ pub(super) struct Pins(Mutex<BTreeMap<u64, Pinned>>);
 struct Pinned {
     count: usize,
     horizon: Horizon,
-}
-
-/// Up to where the reclaimer may go.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Horizon {
-    /// Garbage that was noted up to this revision.
-    pub rev: u64,
-    /// What is due by this moment of cluster time.
-    pub time_ms: u64,
-    /// Changes below this revision.
-    pub changes_floor: u64,
 }
 
 impl Pins {

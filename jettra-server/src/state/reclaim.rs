@@ -5,9 +5,8 @@
 use std::ops::Bound;
 
 use super::envelope::{Content, Envelope};
-use super::garbage::Note;
+use super::garbage::{Horizon, Note};
 use super::halt::Halt;
-use super::pins::Horizon;
 use crate::storage::{Batch, ChunkLimit, Engine, Order, keys};
 
 /// Deletes at most about `max_keys` keys of what lies before `horizon` and returns how many.

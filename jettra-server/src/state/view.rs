@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{Catalog, parse_id};
 use super::envelope::Envelope;
+use super::garbage::Horizon;
 use super::halt::Halt;
-use super::pins::Horizon;
+use super::role::UserRole;
 use super::settings::Settings;
 use super::stats::{Stats, StatsMap};
 use super::system;
@@ -91,8 +92,8 @@ pub struct MemberDoc {
 /// A user, without the name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
-    /// `admin`, `owner`, `writereader` or `reader`.
-    pub role: String,
+    /// What the user may do.
+    pub role: UserRole,
     /// The password's hash, as a PHC string.
     pub password_hash: String,
     /// The databases the user may use; `*` is all.
@@ -113,7 +114,7 @@ impl std::fmt::Debug for User {
 pub(super) struct UserDoc {
     #[serde(rename = "_id")]
     pub name: String,
-    pub role: String,
+    pub role: UserRole,
     pub password_hash: String,
     pub databases: Vec<String>,
 }

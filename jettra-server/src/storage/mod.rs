@@ -4,9 +4,7 @@
 //!
 //! - [`Engine`]: the narrow face of a store, so that the engine behind it can be replaced
 //! - [`memory`]: a `BTreeMap`, for tests
-//! - [`sled`]: the store on disk; nothing of the crate sled is named outside that file
-//! - [`sled_files`]: whether its files are whole
-//! - `large`: how an engine that rewrites whole leaves keeps large values apart
+//! - [`sled`]: the store on disk; nothing of the crate sled is named outside that folder
 //! - [`scan`]: iterators over any engine, in bounded chunks
 //! - [`keys`]: how keys are built; the first byte is the key space
 //!
@@ -22,11 +20,9 @@
 //!   refuses everything.
 
 pub mod keys;
-mod large;
 pub mod memory;
 pub mod scan;
 pub mod sled;
-pub mod sled_files;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod suite;

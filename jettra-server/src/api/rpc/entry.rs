@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use super::{Bound, Call, Caller, Handler, Who, unknown_call};
 use crate::api::App;
 use crate::api::answer::{self, Answer};
-use crate::api::connection::{Connection, Shown};
-use crate::api::gate::{self, Ends, ends, read_body};
+use crate::api::body;
+use crate::api::connection::{Connection, Ends, Shown, ends};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::peers::{Admitted, PEER_HEADER, Pace, Refused, SEALED, far_end_is_ours, not_let_in};
@@ -183,18 +183,18 @@ fn end_if_removed(app: &App, from: u64) -> Result<()> {
 
 /// Whose name of a session it is shows when it is opened: until this connection has been a member's, its bodies are
 /// counted among those of all.
-async fn read_members(app: &App, bound: Bound, headers: &HeaderMap, body: Body, is_known: bool) -> Result<gate::Body> {
+async fn read_members(app: &App, bound: Bound, headers: &HeaderMap, body: Body, is_known: bool) -> Result<body::Body> {
     // A command is its documents with names and ids around them.
     let limit = match bound {
         Bound::Little => MEMBERS_LITTLE,
         Bound::Request | Bound::Replication => app.config.max_body_bytes.saturating_mul(2).max(32 << 20),
     };
     if bound == Bound::Request || !is_known {
-        return read_body(&app.bodies, headers, body, limit).await;
+        return body::read(&app.bodies, headers, body, limit).await;
     }
     let read = tokio::time::timeout(limits::BODY, axum::body::to_bytes(body, limit)).await;
     let read = read.map_err(|_| not_let_in("unreadable", Error::bad_request("the call did not arrive within 60 s")))?;
-    read.map(gate::Body::from).map_err(|e| unread(&e))
+    read.map(body::Body::from).map_err(|e| unread(&e))
 }
 
 fn unread(e: &axum::Error) -> Error {
@@ -210,7 +210,7 @@ async fn answer_stranger(app: &Arc<App>, name: &str, parts: &Parts, body: Body) 
     }
     if parts.headers.contains_key(PEER_HEADER) {
         // Read on, so that the caller reads our answer: a member that had a session opens a new one then.
-        gate::discard(&mut body.into_data_stream()).await;
+        body::discard(&mut body.into_data_stream()).await;
         return Err(refused(Refused::UnknownSession));
     }
     let call = Call::named(name).ok_or_else(|| unknown_call(name))?;

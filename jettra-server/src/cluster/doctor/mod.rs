@@ -25,17 +25,15 @@ use jettra_client::wire::{ClusterEvent, Diagnosis, EventKind, Status};
 use serde_json::json;
 
 use self::diagnose::{Patient, Sight, Standing, diagnose};
-use super::digests::concerns;
+use super::Cluster;
+use super::duties::digests::concerns;
 use super::facts::Fact;
 use super::journal::open_alarms;
-use super::{Cluster, Stop};
 use crate::clock::now_ms;
 use crate::error::Result;
 use crate::peers::Target;
-use crate::raft::{Consensus, Envelope, ServerState};
+use crate::raft::Envelope;
 
-/// Between two looks of its own, so that it knows since when something is so.
-const EVERY: Duration = Duration::from_secs(5);
 /// How long the leader has to answer.
 const ASK: Duration = Duration::from_secs(2);
 
@@ -156,26 +154,4 @@ fn joined(events: &[ClusterEvent]) -> BTreeMap<String, u64> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Runs on every node; looks where it leads or nobody does.
-pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
-    let mut stopped = cluster.stopped();
-    let mut tick = tokio::time::interval(EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = stopped.wait_for(|s| *s != Stop::Running) => return,
-        }
-        let (state, leader) = consensus.standing();
-        if state == ServerState::Leader || leader.is_none() {
-            for finding in cluster.examine().await.findings {
-                tracing::debug!(what = finding.what, "the doctor found something");
-            }
-        } else {
-            // The leader tells.
-            metrics::gauge!("jettra_doctor_findings").set(0.0);
-        }
-    }
 }

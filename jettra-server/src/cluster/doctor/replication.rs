@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::diagnose::{Sight, lasting, shell};
 use super::memory::Found;
-use crate::cluster::digests;
+use crate::cluster::duties::digests;
 use crate::cluster::plan::CAUGHT_UP;
 
 /// A voter so many entries behind would need long to take over.

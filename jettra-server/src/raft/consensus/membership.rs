@@ -113,7 +113,7 @@ impl Consensus {
     ) -> Result<()> {
         let changed = tokio::time::timeout(limit, tokio::spawn(change)).await;
         let changed = changed.map_err(|_| Error::in_doubt("no majority confirmed the change of membership in time"))?;
-        match changed.map_err(|e| Error::in_doubt(&e.to_string()))? {
+        match changed.map_err(|_| Error::in_doubt("the task that waited for it has ended: see the log"))? {
             Ok(_) => Ok(()),
             Err(e) => {
                 self.not_leader(e)?;

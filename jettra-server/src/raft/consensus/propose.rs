@@ -62,7 +62,7 @@ impl Consensus {
         let Ok(written) = tokio::time::timeout(limit, write).await else {
             return Err(Error::in_doubt("no majority confirmed it in time"));
         };
-        match written.map_err(|e| Error::in_doubt(&e.to_string()))? {
+        match written.map_err(|_| Error::in_doubt("the task that waited for it has ended: see the log"))? {
             Ok(done) => {
                 let outcome = done.data.0.ok_or_else(|| Error::internal("a command was applied without an outcome"))?;
                 Ok(Ok(Committed { index: done.log_id.index, outcome }))
@@ -110,7 +110,13 @@ impl Consensus {
                     "the membership cannot change now: {why}: see GET /api/cluster, and try again"
                 )))
             }
-            RaftError::APIError(e) => Err(Error::in_doubt(&e.to_string())),
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
+                Err(Error::in_doubt("another node was elected before a majority had confirmed it"))
+            }
+            RaftError::APIError(ClientWriteError::PreconditionFailed(e)) => {
+                tracing::error!(error = %e, "raft refused a write for a condition that nobody has set");
+                Err(Error::internal("a write was refused for a condition that nobody has set"))
+            }
             RaftError::Fatal(e) => Err(Error::in_doubt(&format!("the leader has stopped: {}", self.fault(&e)))),
         }
     }

@@ -8,14 +8,14 @@ use crate::error::Error;
 use crate::state::catalog::{CatalogDoc, DEFAULT_ENGINE, Database, id_text};
 use crate::state::changes::Change;
 use crate::state::garbage::Note;
-use crate::state::halt::Stop;
+use crate::state::halt::AnswerOrHalt;
 use crate::state::names::{CollectionName, DatabaseName, STANDARD_COLLECTIONS};
 use crate::state::outcome::Answer;
 use crate::state::stage::Stage;
 use crate::state::stats::Stats;
 use crate::state::system;
 
-type Result<T> = std::result::Result<T, Stop>;
+type Result<T> = std::result::Result<T, AnswerOrHalt>;
 
 const UNCHANGED: Answer = Answer::Done { changed: false };
 const CHANGED: Answer = Answer::Done { changed: true };

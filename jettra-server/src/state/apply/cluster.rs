@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{journal, json};
 use crate::error::Error;
 use crate::feature;
-use crate::state::halt::{Halt, Stop};
+use crate::state::halt::{AnswerOrHalt, Halt};
 use crate::state::outcome::Answer;
 use crate::state::settings::Settings;
 use crate::state::stage::Stage;
@@ -23,7 +23,7 @@ pub(super) fn initialize(
     token_key: &[u8],
     settings: &Settings,
     feature_level: u64,
-) -> Result<Answer, Stop> {
+) -> Result<Answer, AnswerOrHalt> {
     if let Some(cluster) = &stage.core.cluster {
         if cluster.cluster_id == cluster_id {
             return Ok(Answer::Done { changed: false });
@@ -45,12 +45,12 @@ pub(super) fn initialize(
     Ok(Answer::Done { changed: true })
 }
 
-pub(super) fn change_settings(stage: &mut Stage<'_>, changes: &Map<String, Value>) -> Result<Answer, Stop> {
+pub(super) fn change_settings(stage: &mut Stage<'_>, changes: &Map<String, Value>) -> Result<Answer, AnswerOrHalt> {
     let settings = stage.core.settings.with(changes)?;
     set_settings(stage, &settings)
 }
 
-pub(super) fn raise_feature_level(stage: &mut Stage<'_>, level: u64) -> Result<Answer, Stop> {
+pub(super) fn raise_feature_level(stage: &mut Stage<'_>, level: u64) -> Result<Answer, AnswerOrHalt> {
     let changed = set_feature_level(stage, level)?;
     if changed {
         journal::upgraded(stage, level)?;
@@ -59,7 +59,7 @@ pub(super) fn raise_feature_level(stage: &mut Stage<'_>, level: u64) -> Result<A
 }
 
 /// A version that does not support the level halts: it must not serve what it may not understand.
-fn set_feature_level(stage: &mut Stage<'_>, level: u64) -> Result<bool, Stop> {
+fn set_feature_level(stage: &mut Stage<'_>, level: u64) -> Result<bool, AnswerOrHalt> {
     feature::check(level, "the cluster").map_err(|what| Halt::Level { what })?;
     if level <= stage.core.feature_level {
         return Ok(false);
@@ -70,7 +70,7 @@ fn set_feature_level(stage: &mut Stage<'_>, level: u64) -> Result<bool, Stop> {
     Ok(true)
 }
 
-fn set_settings(stage: &mut Stage<'_>, settings: &Settings) -> Result<Answer, Stop> {
+fn set_settings(stage: &mut Stage<'_>, settings: &Settings) -> Result<Answer, AnswerOrHalt> {
     let written = stage.live(system::SETTINGS, SETTINGS_DOC)?.is_some();
     if written && *stage.core.settings == *settings {
         return Ok(Answer::Done { changed: false });
@@ -81,7 +81,7 @@ fn set_settings(stage: &mut Stage<'_>, settings: &Settings) -> Result<Answer, St
     Ok(Answer::Done { changed: true })
 }
 
-fn write_settings(stage: &mut Stage<'_>, settings: &Settings) -> Result<(), Stop> {
+fn write_settings(stage: &mut Stage<'_>, settings: &Settings) -> Result<(), AnswerOrHalt> {
     let doc = SettingsDoc { id: SETTINGS_DOC.to_owned(), settings: settings.clone() };
     stage.save(system::SETTINGS, SETTINGS_DOC, json(&doc)?)?;
     stage.core.settings = Arc::new(settings.clone());

@@ -8,26 +8,28 @@ use crate::state::changes::Change;
 use crate::state::command::{Action, Condition, Version, Write};
 use crate::state::document::too_large;
 use crate::state::envelope::Envelope;
-use crate::state::halt::{Halt, Stop};
+use crate::state::halt::{AnswerOrHalt, Halt};
 use crate::state::names::{DocumentId, shown};
 use crate::state::outcome::{Answer, WriteResult};
 use crate::state::stage::Stage;
 use crate::storage::keys;
 
 /// Carries the writes out in order; the first error is the answer to all of them.
-pub(super) fn writes(stage: &mut Stage<'_>, writes: &[Write]) -> Result<Answer, Stop> {
+pub(super) fn writes(stage: &mut Stage<'_>, writes: &[Write]) -> Result<Answer, AnswerOrHalt> {
     let mut results = Vec::with_capacity(writes.len());
     for (n, write) in writes.iter().enumerate() {
         match one(stage, write) {
             Ok(result) => results.push(result),
-            Err(Stop::Answer(error)) if writes.len() > 1 => return Err(error.with("operation", n as u64).into()),
+            Err(AnswerOrHalt::Answer(error)) if writes.len() > 1 => {
+                return Err(error.with("operation", n as u64).into());
+            }
             Err(stop) => return Err(stop),
         }
     }
     Ok(Answer::Written(results))
 }
 
-fn one(stage: &mut Stage<'_>, write: &Write) -> Result<WriteResult, Stop> {
+fn one(stage: &mut Stage<'_>, write: &Write) -> Result<WriteResult, AnswerOrHalt> {
     let id = write.action.id();
     if write.db.is_system() {
         return Err(Error::forbidden("the documents of _system are changed by cluster commands only").into());

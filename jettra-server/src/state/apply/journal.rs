@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::json;
 use crate::error::Error;
 use crate::state::envelope::Envelope;
-use crate::state::halt::{Halt, Stop};
+use crate::state::halt::{AnswerOrHalt, Halt};
 use crate::state::journal::{NewEvent, event_id};
 use crate::state::outcome::Answer;
 use crate::state::settings::Settings;
@@ -24,7 +24,7 @@ const STEPS: u32 = 256;
 const OWN_FIELDS: [&str; 6] = ["rev", "time", "kind", "node", "by", "message"];
 
 /// `cluster_event`: what the leader has to tell.
-pub(super) fn command(stage: &mut Stage<'_>, event: &NewEvent) -> Result<Answer, Stop> {
+pub(super) fn command(stage: &mut Stage<'_>, event: &NewEvent) -> Result<Answer, AnswerOrHalt> {
     if let Some(field) = OWN_FIELDS.iter().find(|field| event.details.contains_key(**field)) {
         return Err(
             Error::bad_request(format!("an event has a field {field} of its own; name the detail otherwise")).into()
@@ -41,7 +41,7 @@ pub(super) fn command(stage: &mut Stage<'_>, event: &NewEvent) -> Result<Answer,
 }
 
 /// Writes an event, and lets go of the oldest beyond the bounds.
-pub(super) fn write(stage: &mut Stage<'_>, event: NewEvent) -> Result<(), Stop> {
+pub(super) fn write(stage: &mut Stage<'_>, event: NewEvent) -> Result<(), AnswerOrHalt> {
     let NewEvent { kind, node, by, message, details } = event;
     let id = event_id(stage.rev, stage.next_event());
     let event = ClusterEvent { rev: stage.rev, time: stage.now_ms(), kind, node, by, message, details };
@@ -82,13 +82,13 @@ fn oldest(stage: &mut Stage<'_>) -> Result<Option<(String, u64)>, Halt> {
 }
 
 /// The cluster has got its identity.
-pub(super) fn created(stage: &mut Stage<'_>, cluster_id: &str) -> Result<(), Stop> {
+pub(super) fn created(stage: &mut Stage<'_>, cluster_id: &str) -> Result<(), AnswerOrHalt> {
     let message = format!("the cluster {cluster_id} began");
     write(stage, NewEvent::new(EventKind::Created, message).with("clusterId", cluster_id))
 }
 
 /// The replicated settings are others.
-pub(super) fn settings(stage: &mut Stage<'_>, before: &Settings, after: &Settings) -> Result<(), Stop> {
+pub(super) fn settings(stage: &mut Stage<'_>, before: &Settings, after: &Settings) -> Result<(), AnswerOrHalt> {
     let fields = |settings: &Settings| match serde_json::to_value(settings) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
@@ -101,7 +101,7 @@ pub(super) fn settings(stage: &mut Stage<'_>, before: &Settings, after: &Setting
 }
 
 /// A member's document is written: what of it is worth an event.
-pub(super) fn member(stage: &mut Stage<'_>, before: Option<&MemberDoc>, after: &MemberDoc) -> Result<(), Stop> {
+pub(super) fn member(stage: &mut Stage<'_>, before: Option<&MemberDoc>, after: &MemberDoc) -> Result<(), AnswerOrHalt> {
     let (id, url) = (&after.id, &after.url);
     let mut events: Vec<NewEvent> = Vec::new();
     let mut tell = |kind, message: String| events.push(NewEvent::new(kind, message).node(id.as_str()));
@@ -155,17 +155,17 @@ pub(super) fn member(stage: &mut Stage<'_>, before: Option<&MemberDoc>, after: &
 }
 
 /// The feature level was raised.
-pub(super) fn upgraded(stage: &mut Stage<'_>, level: u64) -> Result<(), Stop> {
+pub(super) fn upgraded(stage: &mut Stage<'_>, level: u64) -> Result<(), AnswerOrHalt> {
     let message = format!("the feature level is {level} from now on: versions that do not support it cannot take part");
     write(stage, NewEvent::new(EventKind::Upgraded, message).with("featureLevel", level))
 }
 
 /// A member was asked to stop.
-pub(super) fn stopped(stage: &mut Stage<'_>, doc: &MemberDoc) -> Result<(), Stop> {
+pub(super) fn stopped(stage: &mut Stage<'_>, doc: &MemberDoc) -> Result<(), AnswerOrHalt> {
     write(stage, NewEvent::new(EventKind::Stopped, format!("{} was asked to stop", doc.id)).node(doc.id.as_str()))
 }
 
 /// A member is one no more.
-pub(super) fn removed(stage: &mut Stage<'_>, id: &str) -> Result<(), Stop> {
+pub(super) fn removed(stage: &mut Stage<'_>, id: &str) -> Result<(), AnswerOrHalt> {
     write(stage, NewEvent::new(EventKind::Removed, format!("{id} is no member any more")).node(id))
 }

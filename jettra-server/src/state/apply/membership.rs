@@ -8,7 +8,7 @@ use jettra_client::wire::{Role, Status};
 use super::{journal, json};
 use crate::error::Error;
 use crate::state::command::NodeChange;
-use crate::state::halt::{Halt, Stop};
+use crate::state::halt::{AnswerOrHalt, Halt};
 use crate::state::machine::MemberInfo;
 use crate::state::names::NodeName;
 use crate::state::outcome::Answer;
@@ -22,10 +22,10 @@ pub(super) fn follow(stage: &mut Stage<'_>, members: &[MemberInfo]) -> Result<()
 }
 
 /// What the log or a recovery says of members cannot be refused.
-fn halted(stop: Stop) -> Halt {
+fn halted(stop: AnswerOrHalt) -> Halt {
     match stop {
-        Stop::Halt(halt) => halt,
-        Stop::Answer(error) => Halt::damage(error.to_string()),
+        AnswerOrHalt::Halt(halt) => halt,
+        AnswerOrHalt::Answer(error) => Halt::damage(error.to_string()),
     }
 }
 
@@ -45,7 +45,7 @@ pub(in crate::state) fn only_members(stage: &mut Stage<'_>, members: &[MemberInf
     freed.map_err(halted)
 }
 
-fn follow_members(stage: &mut Stage<'_>, members: &[MemberInfo]) -> Result<(), Stop> {
+fn follow_members(stage: &mut Stage<'_>, members: &[MemberInfo]) -> Result<(), AnswerOrHalt> {
     for member in members {
         let doc = match stage.core.members.get(member.name.as_str()) {
             Some(doc) if doc.raft_id == member.raft_id => {
@@ -84,7 +84,7 @@ pub(super) fn register(
     incarnation: &str,
     description: Option<&str>,
     replica: bool,
-) -> Result<Answer, Stop> {
+) -> Result<Answer, AnswerOrHalt> {
     if let Some(other) = stage.core.members.values().find(|doc| doc.url == url && doc.id != id.as_str()) {
         let message = format!("the URL {url} belongs to the member {}; give this node another one", other.id);
         return Err(Error::conflict(message).with("node", other.id.as_str()).into());
@@ -123,12 +123,12 @@ pub(super) fn register(
     Ok(Answer::Member { raft_id, existed })
 }
 
-pub(super) fn deregister(stage: &mut Stage<'_>, id: &NodeName) -> Result<Answer, Stop> {
+pub(super) fn deregister(stage: &mut Stage<'_>, id: &NodeName) -> Result<Answer, AnswerOrHalt> {
     let changed = remove(stage, id.as_str())?;
     Ok(Answer::Done { changed })
 }
 
-pub(super) fn stop(stage: &mut Stage<'_>, id: &NodeName) -> Result<Answer, Stop> {
+pub(super) fn stop(stage: &mut Stage<'_>, id: &NodeName) -> Result<Answer, AnswerOrHalt> {
     let Some(doc) = stage.core.members.get(id.as_str()).cloned() else {
         return Err(Error::not_found(format!("there is no member {id}; GET /api/cluster lists them")).into());
     };
@@ -140,7 +140,7 @@ pub(super) fn stop(stage: &mut Stage<'_>, id: &NodeName) -> Result<Answer, Stop>
     Ok(Answer::Done { changed })
 }
 
-pub(super) fn update(stage: &mut Stage<'_>, nodes: &[NodeChange]) -> Result<Answer, Stop> {
+pub(super) fn update(stage: &mut Stage<'_>, nodes: &[NodeChange]) -> Result<Answer, AnswerOrHalt> {
     let mut changed = false;
     for change in nodes {
         let Some(mut doc) = stage.core.members.get(change.id.as_str()).cloned() else { continue };
@@ -164,7 +164,7 @@ pub(super) fn update(stage: &mut Stage<'_>, nodes: &[NodeChange]) -> Result<Answ
 }
 
 /// Writes a member's document where it differs, and what of that is worth telling into the journal.
-fn put(stage: &mut Stage<'_>, doc: MemberDoc) -> Result<bool, Stop> {
+fn put(stage: &mut Stage<'_>, doc: MemberDoc) -> Result<bool, AnswerOrHalt> {
     if stage.core.members.get(&doc.id) == Some(&doc) {
         return Ok(false);
     }
@@ -174,13 +174,13 @@ fn put(stage: &mut Stage<'_>, doc: MemberDoc) -> Result<bool, Stop> {
     Ok(true)
 }
 
-fn write(stage: &mut Stage<'_>, doc: MemberDoc) -> Result<(), Stop> {
+fn write(stage: &mut Stage<'_>, doc: MemberDoc) -> Result<(), AnswerOrHalt> {
     stage.save(system::CLUSTERNODES, &doc.id, json(&doc)?)?;
     Arc::make_mut(&mut stage.core.members).insert(doc.id.clone(), doc);
     Ok(())
 }
 
-fn remove(stage: &mut Stage<'_>, id: &str) -> Result<bool, Stop> {
+fn remove(stage: &mut Stage<'_>, id: &str) -> Result<bool, AnswerOrHalt> {
     if Arc::make_mut(&mut stage.core.members).remove(id).is_none() {
         return Ok(false);
     }

@@ -14,7 +14,7 @@ mod users;
 use bytes::Bytes;
 
 use super::command::{By, Command, Op};
-use super::halt::{Halt, Stop};
+use super::halt::{AnswerOrHalt, Halt};
 use super::machine::Payload;
 use super::outcome::{Answer, Outcome};
 use super::stage::Stage;
@@ -23,6 +23,7 @@ use crate::error::Error;
 
 pub(super) use documents::version_of;
 pub(super) use membership::only_members;
+pub use users::Issued;
 pub(super) use users::{TokenDoc, may};
 
 /// Applies the entry that the stage has begun, and commits what it stages.
@@ -93,22 +94,25 @@ fn run(stage: &mut Stage<'_>, op: &Op) -> Result<Outcome, Halt> {
             Ok(Answer::Done { changed: false })
         }
         Op::SetUser { user, only_if_no_admin } => users::set_user(stage, user, *only_if_no_admin),
+        Op::TokenIssue { id, user, user_rev, issued_ms, expires_ms } => {
+            users::issue_token(stage, id, user, users::Issued { at_ms: *issued_ms, user_rev: *user_rev }, *expires_ms)
+        }
         Op::TokenRenew { id, user, expires_ms } => users::renew_token(stage, id, user, *expires_ms),
         Op::TokenEnd { id, user, until_ms } => users::end_token(stage, id, user, *until_ms),
     };
     let result = match result {
         Ok(answer) => Ok(answer),
-        Err(Stop::Answer(error)) => {
+        Err(AnswerOrHalt::Answer(error)) => {
             stage.discard();
             Err(error)
         }
-        Err(Stop::Halt(halt)) => return Err(halt),
+        Err(AnswerOrHalt::Halt(halt)) => return Err(halt),
     };
     Ok(Outcome::of(stage.rev, result))
 }
 
 /// One of the system's own documents as JSON.
-fn json(doc: &impl serde::Serialize) -> Result<Bytes, Stop> {
+fn json(doc: &impl serde::Serialize) -> Result<Bytes, AnswerOrHalt> {
     let bytes = serde_json::to_vec(doc).map_err(|error| Error::internal(format!("cannot write JSON: {error}")))?;
     Ok(bytes.into())
 }

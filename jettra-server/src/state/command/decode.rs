@@ -14,6 +14,7 @@ use crate::state::document::IdentifiedDocument;
 use crate::state::json::{Fields, JsonError, parse_u64, unquote};
 use crate::state::names::{CollectionName, DatabaseName, DocumentId, NodeName};
 use crate::state::patch::MergePatch;
+use crate::state::role::UserRole;
 
 /// Why an entry is no command of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +51,10 @@ pub(super) fn command(bytes: &Bytes) -> Result<(Command, Head)> {
         None => None,
     };
     Ok((Command { request, op: op(&record)? }, Head { time_ms, by }))
+}
+
+fn user_role(text: &str) -> Result<UserRole> {
+    UserRole::parse(text).ok_or_else(|| CommandError(format!("there is no role {text:?}")))
 }
 
 fn by(record: &Record<'_>) -> Result<By> {
@@ -92,11 +97,18 @@ fn op(record: &Record<'_>) -> Result<Op> {
         "set_user" => Op::SetUser {
             user: NewUser {
                 name: record.text("name")?.into_owned(),
-                role: record.text("role")?.into_owned(),
+                role: user_role(&record.text("role")?)?,
                 password_hash: record.text("password_hash")?.into_owned(),
                 databases: record.value("databases")?,
             },
             only_if_no_admin: record.find("only_if_no_admin") == Some(b"true"),
+        },
+        "token_issue" => Op::TokenIssue {
+            id: record.text("id")?.into_owned(),
+            user: record.text("user")?.into_owned(),
+            user_rev: record.number("rev")?,
+            issued_ms: record.number("issued")?,
+            expires_ms: record.number("expires")?,
         },
         "token_renew" => Op::TokenRenew {
             id: record.text("id")?.into_owned(),

@@ -83,6 +83,7 @@ fn op_name(op: &Op) -> &'static str {
         Op::ClusterStop { .. } => "cluster_stop",
         Op::ClusterUpdateNode { .. } => "cluster_update_node",
         Op::SetUser { .. } => "set_user",
+        Op::TokenIssue { .. } => "token_issue",
         Op::TokenRenew { .. } => "token_renew",
         Op::TokenEnd { .. } => "token_end",
         Op::ClusterEvent(_) => "cluster_event",
@@ -164,12 +165,19 @@ fn op_fields(op: &Op, object: &mut Object<'_>) {
         Op::ClusterUpdateNode { nodes } => object.array("nodes", nodes, node_change),
         Op::SetUser { user, only_if_no_admin } => {
             object.text("name", &user.name);
-            object.text("role", &user.role);
+            object.text("role", user.role.as_str());
             object.text("password_hash", &user.password_hash);
             object.value("databases", &user.databases);
             if *only_if_no_admin {
                 object.raw("only_if_no_admin", b"true");
             }
+        }
+        Op::TokenIssue { id, user, user_rev, issued_ms, expires_ms } => {
+            object.text("id", id);
+            object.text("user", user);
+            object.number("rev", *user_rev);
+            object.number("issued", *issued_ms);
+            object.number("expires", *expires_ms);
         }
         Op::TokenRenew { id, user, expires_ms } => {
             object.text("id", id);

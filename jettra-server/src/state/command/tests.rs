@@ -35,7 +35,7 @@ fn commands() -> Vec<Command> {
     let node = || NodeName::parse("node2").unwrap();
     let user = NewUser {
         name: "ann".into(),
-        role: "owner".into(),
+        role: UserRole::Owner,
         password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into(),
         databases: vec!["shop".into()],
     };
@@ -87,6 +87,13 @@ fn commands() -> Vec<Command> {
             },
             Op::ClusterUpdateNode { nodes: vec![NodeChange { replica: Some(false), ..NodeChange::of(node()) }] },
             Op::SetUser { user, only_if_no_admin: true },
+            Op::TokenIssue {
+                id: "t1".into(),
+                user: "ann".into(),
+                user_rev: 7,
+                issued_ms: 1_700_000_000_000,
+                expires_ms: 1_700_000_900_000,
+            },
             Op::TokenRenew { id: "t1".into(), user: "ann".into(), expires_ms: 1_700_000_900_000 },
             Op::TokenEnd { id: "t1".into(), user: "ann".into(), until_ms: 1_700_000_900_000 },
             Op::ClusterEvent(

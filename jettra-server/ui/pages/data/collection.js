@@ -21,9 +21,9 @@ export function collectionView(place, context) {
   const leaving = new AbortController();
   const on = (target, event, then) => target.addEventListener(event, then, { signal: leaving.signal });
   let test = null;
-  // Where the pages begin that were gone through, and what lies before them.
-  const starts = [{ after: "", before: 0 }];
-  let page = { docs: [], isLast: false, stoppedAt: null };
+  // Where the pages begin that were gone through, and what lies before them; a page that is shown keeps its own.
+  let starts = [{ after: "", before: 0 }];
+  let page = { docs: [], way: starts, isLast: false, stoppedAt: null };
   let [columns, total, asking, frame, counting] = [[], null, null, null, null];
 
   const totalText = h("span", { class: "muted", id: "doc-total" });
@@ -70,12 +70,13 @@ export function collectionView(place, context) {
     asking = mine;
     content.setAttribute("aria-busy", "true");
     fill(outcome);
-    const { after } = starts.at(-1);
+    const way = [...starts];
+    const { after } = way.at(-1);
     try {
       const found = test ? await find(after, mine.signal) : await readDocuments(place, { after, limit: chosen.size + 1, signal: mine.signal });
       if (mine !== asking) return;
       const docs = found.docs.slice(0, chosen.size).map((doc) => ({ mark: "", turn: 0, ...doc }));
-      page = { ...found, docs, isLast: found.isLast && docs.length === found.docs.length };
+      page = { ...found, docs, way, isLast: found.isLast && docs.length === found.docs.length };
       columns = columnsOf(docs);
       draw();
       recount();
@@ -108,7 +109,8 @@ export function collectionView(place, context) {
   }
 
   async function turn(step) {
-    if (step > 0) starts.push({ after: page.stoppedAt ?? page.docs.at(-1).id, before: starts.at(-1).before + alive() });
+    // Behind what is shown, also where another page is being read.
+    if (step > 0) starts = [...page.way, { after: page.stoppedAt ?? page.docs.at(-1).id, before: page.way.at(-1).before + alive() }];
     else starts.length = Math.max(1, starts.length + step);
     await load();
     element.scrollIntoView({ block: "nearest" });
@@ -138,7 +140,7 @@ export function collectionView(place, context) {
   }
 
   function drawRange() {
-    const [n, { before }] = [alive(), starts.at(-1)];
+    const [n, { before }] = [alive(), page.way.at(-1)];
     const from = n === 0 ? "" : `${figure(before + 1)}–${figure(before + n)}`;
     if (page.looked >= 0) setText(range, `${from ? `${from} that match; ` : ""}${figure(page.looked)} looked at${page.isLast ? "" : page.stoppedAt ? "; “Next” looks further" : ", not all"}`);
     else setText(range, from && total !== null ? `${from} of ${figure(Math.max(total, before + n))}` : from);
@@ -190,7 +192,7 @@ export function collectionView(place, context) {
 
   function belongs(id) {
     const end = page.stoppedAt ?? page.docs.at(-1)?.id;
-    return compareIds(id, starts.at(-1).after) > 0 && (page.isLast || (end !== undefined && compareIds(id, end) < 0));
+    return compareIds(id, page.way.at(-1).after) > 0 && (page.isLast || (end !== undefined && compareIds(id, end) < 0));
   }
 
   on(feed, "changes", async ({ detail }) => {

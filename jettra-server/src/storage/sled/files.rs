@@ -14,9 +14,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::StorageError;
 use crate::descriptors::patiently;
 use crate::sealed;
+use crate::storage::StorageError;
 
 /// Which metadata log was the last one, and how many bytes it had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jettra_client::wire::{Role, Status};
 
-use super::{Cluster, Stop};
+use super::{Cluster, Due, Duty};
 use crate::limits;
 use crate::raft::{Consensus, Picture, ServerState};
 use crate::state::{MemberDoc, NodeChange, NodeName, Op};
@@ -23,42 +23,46 @@ const GONE: Duration = Duration::from_millis(300);
 /// The nodes that were asked to stop lately, and until when that explains whatever is heard of them.
 pub type Stopping = HashMap<u64, Instant>;
 
-/// Runs on every node; acts where it leads.
-pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
-    let mut tick = tokio::time::interval(EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut stopped = cluster.stopped();
-    let mut leads_in: Option<u64> = None;
-    let mut since = Since::default();
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = stopped.wait_for(|s| *s != Stop::Running) => return,
-        }
+/// Keeps the members' documents as Raft has it.
+#[derive(Default)]
+pub(super) struct Roles {
+    /// The term that this node leads in, once it was noted.
+    leads_in: Option<u64>,
+    since: Since,
+}
+
+impl Duty for Roles {
+    const NAME: &'static str = "what keeps the members' roles";
+
+    fn due(&self) -> Due {
+        Due::Every(EVERY)
+    }
+
+    async fn look(&mut self, node: &Arc<Cluster>, consensus: &Arc<Consensus>) {
         let (picture, state) = (consensus.picture(), consensus.state());
         let docs = state.members();
-        cluster.peers.note_registered(docs.iter().map(|doc| (doc.raft_id, doc.url.clone())));
+        node.peers.note_registered(docs.iter().map(|doc| (doc.raft_id, doc.url.clone())));
         let paused = docs.iter().any(|doc| doc.raft_id == consensus.id() && doc.paused);
         consensus.set_paused(paused);
         consensus.stand_if_only_choice().await;
-        cluster.keep_feature_level(state.feature_level()).await;
+        node.keep_feature_level(state.feature_level()).await;
         if picture.state != ServerState::Leader {
-            leads_in = None;
-            continue;
+            self.leads_in = None;
+            return;
         }
-        if leads_in != Some(picture.term) {
+        if self.leads_in != Some(picture.term) {
             tracing::info!(term = picture.term, "this node leads");
-            leads_in = Some(picture.term);
-            since.clear();
+            self.leads_in = Some(picture.term);
+            self.since.clear();
         }
-        if paused && cluster.hand_over(&consensus, EVERY).await {
-            continue;
+        if paused && node.hand_over(consensus, EVERY).await {
+            return;
         }
-        note_phases(&mut since, &docs);
-        let stopping = cluster.stopping_now(&picture);
-        let nodes = updates(&picture, &docs, &since, &stopping, cluster.options().inactive_after);
+        note_phases(&mut self.since, &docs);
+        let stopping = node.stopping_now(&picture);
+        let nodes = updates(&picture, &docs, &self.since, &stopping, node.options().inactive_after);
         if !nodes.is_empty()
-            && let Err(e) = cluster.command(Op::ClusterUpdateNode { nodes }).await
+            && let Err(e) = node.propose(Op::ClusterUpdateNode { nodes }).await
         {
             tracing::debug!(error = %e, "roles were not written, trying again");
         }
@@ -120,12 +124,12 @@ fn updates(
 
 impl Cluster {
     /// Notes that a node was asked to stop.
-    pub(super) fn note_stopping(&self, raft_id: u64) {
+    pub(in crate::cluster) fn note_stopping(&self, raft_id: u64) {
         self.stopping.lock().insert(raft_id, Instant::now() + limits::STOP);
     }
 
     /// Notes that a node that was asked to stop was down already.
-    pub(super) fn note_down(&self, raft_id: u64) {
+    pub(in crate::cluster) fn note_down(&self, raft_id: u64) {
         self.stopping.lock().insert(raft_id, Instant::now() + DOWN);
     }
 

@@ -39,16 +39,16 @@ impl Rounds {
 
 /// Joins reads into rounds.
 #[derive(Clone, Default)]
-pub struct ReadGate {
+pub struct ReadRounds {
     rounds: Arc<Mutex<Rounds>>,
 }
 
-impl ReadGate {
+impl ReadRounds {
     /// The read index of a round that begins after this call; `round` asks for one.
     ///
     /// # Errors
     /// What the round says.
-    pub async fn pass<F, Fut>(&self, round: F) -> Result<u64>
+    pub async fn join<F, Fut>(&self, round: F) -> Result<u64>
     where
         F: Fn() -> Fut + Send + 'static,
         Fut: Future<Output = Result<u64>> + Send + 'static,
@@ -116,9 +116,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_round_that_panics_ends_its_readers_and_the_next_one_is_asked() {
-        let gate = ReadGate::default();
+        let reads = ReadRounds::default();
         let opened = Arc::new(Semaphore::new(0));
-        let (own, open) = (gate.clone(), opened.clone());
+        let (own, open) = (reads.clone(), opened.clone());
         let dies = move || {
             let open = open.clone();
             async move {
@@ -126,28 +126,28 @@ mod tests {
                 panic!("a bug")
             }
         };
-        let first = tokio::spawn(async move { own.pass(dies).await });
-        while !gate.rounds.lock().running || gate.rounds.lock().next.is_some() {
+        let first = tokio::spawn(async move { own.join(dies).await });
+        while !reads.rounds.lock().running || reads.rounds.lock().next.is_some() {
             tokio::task::yield_now().await;
         }
-        let own = gate.clone();
-        let second = tokio::spawn(async move { own.pass(|| async { Ok(1) }).await });
-        while gate.rounds.lock().next.is_none() {
+        let own = reads.clone();
+        let second = tokio::spawn(async move { own.join(|| async { Ok(1) }).await });
+        while reads.rounds.lock().next.is_none() {
             tokio::task::yield_now().await;
         }
         opened.add_permits(1);
         for broken in [first, second] {
             assert_eq!(broken.await.unwrap().unwrap_err().code(), ErrorCode::Unavailable);
         }
-        assert_eq!(gate.pass(|| async { Ok(7) }).await, Ok(7));
+        assert_eq!(reads.join(|| async { Ok(7) }).await, Ok(7));
     }
 
     #[tokio::test]
     async fn reads_that_arrive_during_a_round_share_the_next_one() {
-        let gate = ReadGate::default();
+        let reads = ReadRounds::default();
         let (rounds, open) = (Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(0)));
         let read = || {
-            let (gate, rounds, open) = (gate.clone(), rounds.clone(), open.clone());
+            let (reads, rounds, open) = (reads.clone(), rounds.clone(), open.clone());
             tokio::spawn(async move {
                 let round = move || {
                     let (rounds, open) = (rounds.clone(), open.clone());
@@ -157,7 +157,7 @@ mod tests {
                         Ok(number)
                     }
                 };
-                gate.pass(round).await
+                reads.join(round).await
             })
         };
         let first = read();
@@ -165,7 +165,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let late: Vec<_> = (0..10).map(|_| read()).collect();
-        while gate.rounds.lock().next.as_ref().map_or(0, watch::Sender::receiver_count) < 10 {
+        while reads.rounds.lock().next.as_ref().map_or(0, watch::Sender::receiver_count) < 10 {
             tokio::task::yield_now().await;
         }
         open.add_permits(2);

@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 use jettra_client::wire::{ClusterEvent, EventKind};
 use serde::{Deserialize, Serialize};
 
-use super::journal::{AlarmKey, open_alarms};
-use super::{Call, Cluster, Stop};
+use super::{Cluster, Due, Duty};
+use crate::cluster::Call;
+use crate::cluster::journal::{AlarmKey, open_alarms};
 use crate::error::Result;
 use crate::peers::Target;
 use crate::raft::{Consensus, Envelope, ServerState};
 use crate::state::{CheckedCollection, Command, Difference, DigestCheck, MemberDoc, NewEvent, Op, compare};
 
 /// The name of the alarm.
-pub(super) const ALARM: &str = "digest_mismatch";
+pub(in crate::cluster) const ALARM: &str = "digest_mismatch";
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long a member has for one answer.
@@ -87,67 +88,87 @@ impl Cluster {
     }
 }
 
-/// Runs on every node; compares where it leads.
-pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
-    let mut stopped = cluster.stopped();
-    let mut tick = tokio::time::interval(EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut compared = 0;
-    let mut last_check = Instant::now();
-    let mut round: Option<Round> = None;
-    let mut shown = BTreeSet::new();
-    // After a start the disk may hold something else than before.
-    let mut has_started = false;
-    // Whose alarms may be open, as this leader knows.
-    let mut present = BTreeSet::new();
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = stopped.wait_for(|s| *s != Stop::Running) => return,
+/// Compares what the members hold, where this node leads.
+pub(super) struct Comparison {
+    /// The index of the last check that was compared.
+    compared: u64,
+    /// When it was found.
+    last_check: Instant,
+    round: Option<Round>,
+    /// What the metrics show.
+    shown: BTreeSet<(String, String)>,
+    /// Whether a check was proposed since the start: the disk may hold something else than before.
+    has_started: bool,
+    /// Whose alarms may be open, as this leader knows.
+    present: BTreeSet<String>,
+}
+
+impl Default for Comparison {
+    fn default() -> Self {
+        Comparison {
+            compared: 0,
+            last_check: Instant::now(),
+            round: None,
+            shown: BTreeSet::new(),
+            has_started: false,
+            present: BTreeSet::new(),
         }
+    }
+}
+
+impl Duty for Comparison {
+    const NAME: &'static str = "what compares the members";
+
+    fn due(&self) -> Due {
+        Due::Every(EVERY)
+    }
+
+    async fn look(&mut self, node: &Arc<Cluster>, consensus: &Arc<Consensus>) {
         let state = consensus.state();
         let members: Vec<MemberDoc> = state.members().into_iter().filter(|doc| doc.voter.is_some()).collect();
         if consensus.standing().0 != ServerState::Leader {
-            present.clear();
-        } else if present != names(&members) {
-            present = names(&members);
-            let open = open_alarms(&cluster.recent_events(&consensus).await);
-            for event in departed(&open, &present) {
-                cluster.note_event(event).await;
+            self.present.clear();
+        } else if self.present != names(&members) {
+            self.present = names(&members);
+            let open = open_alarms(&node.recent_events(consensus).await);
+            for event in departed(&open, &self.present) {
+                node.note_event(event).await;
             }
         }
         if members.len() < 2 {
             // There is nothing to compare with.
-            show(&mut shown, BTreeSet::new());
-            continue;
+            show(&mut self.shown, BTreeSet::new());
+            return;
         }
-        if !has_started {
+        if !self.has_started {
             let call = Call::internal(LIMIT);
-            has_started = cluster.catch_up_once(&call).await.is_ok() && propose(&cluster, true).await;
+            self.has_started = node.catch_up_once(&call).await.is_ok() && propose(node, true).await;
         }
         if consensus.standing().0 != ServerState::Leader {
             // What this node knew as the leader is the next leader's to tell.
-            show(&mut shown, BTreeSet::new());
-            round = None;
-            (compared, last_check) = (0, Instant::now());
-            continue;
+            show(&mut self.shown, BTreeSet::new());
+            self.round = None;
+            (self.compared, self.last_check) = (0, Instant::now());
+            return;
         }
         let newest = state.digest_checks().pop();
-        if let Some(check) = newest.filter(|check| check.index > compared) {
-            if let Some(before) = round.take() {
-                judge(&cluster, &consensus, before, &mut shown).await;
+        if let Some(check) = newest.filter(|check| check.index > self.compared) {
+            if let Some(before) = self.round.take() {
+                judge(node, consensus, before, &mut self.shown).await;
             }
-            (compared, last_check) = (check.index, Instant::now());
-            round = Some(Round { check, began: Instant::now(), held: BTreeMap::new() });
-        } else if last_check.elapsed() >= Duration::from_millis(state.settings().digest_check_ms) && round.is_none() {
-            propose(&cluster, false).await;
+            (self.compared, self.last_check) = (check.index, Instant::now());
+            self.round = Some(Round { check, began: Instant::now(), held: BTreeMap::new() });
+        } else if self.last_check.elapsed() >= Duration::from_millis(state.settings().digest_check_ms)
+            && self.round.is_none()
+        {
+            propose(node, false).await;
         }
-        if let Some(mut asking) = round.take() {
-            let all = ask(&cluster, &consensus, &members, &mut asking).await;
+        if let Some(mut asking) = self.round.take() {
+            let all = ask(node, consensus, &members, &mut asking).await;
             if all || asking.began.elapsed() >= PATIENCE {
-                judge(&cluster, &consensus, asking, &mut shown).await;
+                judge(node, consensus, asking, &mut self.shown).await;
             } else {
-                round = Some(asking);
+                self.round = Some(asking);
             }
         }
     }
@@ -252,7 +273,7 @@ async fn judge(
 }
 
 /// Whether an alarm is about a member that is still one, or about none.
-pub(super) fn concerns((_, node, _): &AlarmKey, present: &BTreeSet<String>) -> bool {
+pub(in crate::cluster) fn concerns((_, node, _): &AlarmKey, present: &BTreeSet<String>) -> bool {
     node.as_ref().is_none_or(|node| present.contains(node))
 }
 

@@ -1,21 +1,23 @@
 //! How new a read must be, and how a node gets as far.
 //!
 //! A linearizable read on any node asks the leader up to where it must have applied the log, waits until it has, and is
-//! answered from its own state. Readers that arrive at about the same time share one question: see `gate`.
+//! answered from its own state. Readers that arrive at about the same time share one question: see `rounds`.
 
-mod gate;
+mod rounds;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use jettra_client::wire::ErrorCode;
 
-use self::gate::ReadGate;
+use self::rounds::ReadRounds;
 use super::route::{Forwarded, Reached, Work, wrong_answer};
 use super::{Call, Cluster};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::planted::{self, Bug};
-use crate::raft::Consensus;
+use crate::raft::{Consensus, ServerState};
 
 /// How new an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +36,8 @@ pub enum Consistency {
 /// The questions under way at this node.
 #[derive(Default)]
 pub(super) struct Reads {
-    confirmed: ReadGate,
-    leased: ReadGate,
+    confirmed: ReadRounds,
+    leased: ReadRounds,
 }
 
 impl Cluster {
@@ -76,6 +78,37 @@ impl Cluster {
         Ok(consensus.applied_index().max(state.index_of(state.applied().rev)))
     }
 
+    /// Makes sure that this node's state has been as new as the leader's once since it joined: before,
+    /// it does not know which users there are.
+    ///
+    /// # Errors
+    /// As [`Cluster::ready_to_read`].
+    pub async fn catch_up_once(self: &Arc<Self>, call: &Call) -> Result<()> {
+        if !self.caught_up.load(Ordering::Relaxed) {
+            self.ready_to_read(call, Consistency::Linearizable, None).await?;
+            self.caught_up.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The same for what is answered from this node's own state: it does not wait for a leader that is not there, and
+    /// then goes by what this node knows. One that has just started gives a leader a moment to be heard.
+    pub async fn catch_up_if_led(self: &Arc<Self>) {
+        const LED: Duration = Duration::from_secs(1);
+        const HEARD: Duration = Duration::from_secs(2);
+        let Some(consensus) = self.running().filter(|_| !self.caught_up.load(Ordering::Relaxed)) else { return };
+        let silence = consensus.contact().silence();
+        let led = consensus.picture().state == ServerState::Leader || silence.is_some_and(|silence| silence < HEARD);
+        let since_start = self.opened.get().map_or(HEARD, Instant::elapsed);
+        let limit = if led { LED } else { HEARD.saturating_sub(since_start) };
+        if limit.is_zero() {
+            return;
+        }
+        if let Err(e) = self.catch_up_once(&Call::internal(limit)).await {
+            tracing::debug!(error = %e, "asked without a leader");
+        }
+    }
+
     /// Waits until this node has applied what the leader had committed when it was asked.
     async fn catch_up(self: &Arc<Self>, call: &Call, consensus: &Consensus, lease: bool) -> Result<()> {
         let node = self.clone();
@@ -85,8 +118,8 @@ impl Cluster {
             let node = node.clone();
             async move { node.ask_read_index(&Call::internal(limits::CONFIRMING), lease).await }
         };
-        let gate = if lease { &self.reads.leased } else { &self.reads.confirmed };
-        let asked = tokio::time::timeout(call.left(), gate.pass(round)).await;
+        let rounds = if lease { &self.reads.leased } else { &self.reads.confirmed };
+        let asked = tokio::time::timeout(call.left(), rounds.join(round)).await;
         let index = asked.map_err(|_| unconfirmed())??;
         if consensus.wait_applied(index, call.left()).await {
             return Ok(());

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Cluster, Stop};
+use super::{Cluster, Due, Duty};
 use crate::raft::Consensus;
 use crate::state::{Halt, SCRUB_STEP, Scrubbed};
 
@@ -22,44 +22,59 @@ fn rate(documents: u64) -> f64 {
     (documents as f64 * 2.0 / (EVERY.as_secs_f64() / 2.0)).clamp(RATE.0, RATE.1)
 }
 
-/// Runs on every node.
-pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
-    let mut stopped = cluster.stopped();
-    let mut pause = FIRST;
-    let mut began = Instant::now();
-    let (mut read, mut documents) = (0_u64, 0_u64);
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = stopped.wait_for(|s| *s != Stop::Running) => return,
-        }
+/// How far the pass that is under way has come.
+pub(super) struct Passes {
+    /// Before the next step.
+    pause: Duration,
+    began: Instant,
+    /// Keys that were read.
+    read: u64,
+    /// Documents there were when it began.
+    documents: u64,
+}
+
+impl Default for Passes {
+    fn default() -> Self {
+        Passes { pause: FIRST, began: Instant::now(), read: 0, documents: 0 }
+    }
+}
+
+impl Duty for Passes {
+    const NAME: &'static str = "the scrub";
+
+    fn due(&self) -> Due {
+        Due::After(self.pause)
+    }
+
+    async fn look(&mut self, node: &Arc<Cluster>, consensus: &Arc<Consensus>) {
         // An installed snapshot is another state, whose pass begins at its beginning.
         let state = consensus.state();
         if state.is_busy() {
-            pause = BUSY;
-            continue;
+            self.pause = BUSY;
+            return;
         }
-        if read == 0 {
-            (began, documents) = (Instant::now(), state.document_count());
+        if self.read == 0 {
+            (self.began, self.documents) = (Instant::now(), state.document_count());
         }
         let step = tokio::task::spawn_blocking(move || state.scrub(SCRUB_STEP)).await;
         match step {
             Ok(Ok(Scrubbed::Keys(keys))) => {
-                read += keys as u64;
+                self.read += keys as u64;
                 metrics::counter!("jettra_scrub_keys_total").increment(keys as u64);
-                metrics::gauge!("jettra_scrub_progress").set((read as f64 / documents.max(1) as f64).min(1.0));
-                pause = Duration::from_secs_f64(keys as f64 / rate(documents));
+                metrics::gauge!("jettra_scrub_progress")
+                    .set((self.read as f64 / self.documents.max(1) as f64).min(1.0));
+                self.pause = Duration::from_secs_f64(keys as f64 / rate(self.documents));
             }
             Ok(Ok(Scrubbed::Pass)) => {
-                let took = began.elapsed();
-                tracing::info!(keys = read, took = ?took, "everything on disk was read and is as it was written");
+                let took = self.began.elapsed();
+                tracing::info!(keys = self.read, took = ?took, "everything on disk was read and is as it was written");
                 metrics::counter!("jettra_scrub_passes_total").increment(1);
                 metrics::gauge!("jettra_scrub_last_pass_seconds").set(took.as_secs_f64());
-                pause = EVERY.saturating_sub(took).max(FIRST);
-                read = 0;
+                self.pause = EVERY.saturating_sub(took).max(FIRST);
+                self.read = 0;
             }
-            Ok(Err(halt)) => return cluster.fail(damaged(&halt, std::path::Path::new(&cluster.full_data_dir()))),
-            Err(e) => return cluster.fail(e.to_string()),
+            Ok(Err(halt)) => node.fail(damaged(&halt, std::path::Path::new(&node.full_data_dir()))),
+            Err(e) => node.fail(e.to_string()),
         }
     }
 }

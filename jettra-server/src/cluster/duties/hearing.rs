@@ -8,7 +8,7 @@ use jettra_client::wire::Status;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{Cluster, Stop};
+use super::{Cluster, Due, Duty};
 use crate::peers::Target;
 use crate::raft::{Consensus, Envelope};
 use crate::state::MemberDoc;
@@ -20,18 +20,19 @@ const LATELY: Duration = Duration::from_millis(400);
 /// How long a member has to answer.
 const ASK: Duration = Duration::from_millis(500);
 
-/// Runs on every node.
-pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
-    let mut tick = tokio::time::interval(EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut stopped = cluster.stopped();
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = stopped.wait_for(|s| *s != Stop::Running) => return,
-        }
+/// Notes who is there.
+pub(super) struct Hearing;
+
+impl Duty for Hearing {
+    const NAME: &'static str = "what listens for the members";
+
+    fn due(&self) -> Due {
+        Due::Every(EVERY)
+    }
+
+    async fn look(&mut self, node: &Arc<Cluster>, consensus: &Arc<Consensus>) {
         let (picture, docs) = (consensus.picture(), consensus.state().members());
-        let hearing = &cluster.peers.hearing;
+        let hearing = &node.peers.hearing;
         hearing.know(&docs.iter().map(|doc| doc.raft_id).collect::<Vec<_>>());
         match picture.believed {
             // Whoever follows it answers it.
@@ -40,7 +41,7 @@ pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
                 let word = docs.iter().filter(|doc| doc.status != Status::Inactive && doc.raft_id != leader);
                 word.for_each(|doc| hearing.note(doc.raft_id));
             }
-            None => ask(&cluster, &consensus, &docs).await,
+            None => ask(node, consensus, &docs).await,
         }
     }
 }

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::facts::{heard_within, lag};
-use super::plan::{Action, CAUGHT_UP};
-use super::{Cluster, Stop};
+use super::{Cluster, Due, Duty};
+use crate::cluster::facts::{heard_within, lag};
+use crate::cluster::plan::{Action, CAUGHT_UP};
 use crate::error::Result;
 use crate::peers::Target;
-use crate::raft::{Consensus, Member, Picture, ServerState};
+use crate::raft::{Consensus, Member, Picture};
 
 /// Between two looks at learners.
 const EVERY: Duration = Duration::from_millis(50);
@@ -26,60 +26,82 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long one change may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs on every node; acts where it leads.
-pub async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
-    let mut stopped = cluster.stopped();
-    let mut ready: HashMap<u64, u32> = HashMap::new();
-    let mut looked = Instant::now();
-    loop {
+/// Lets learners vote, and finishes what was left undone.
+pub(super) struct Promotion {
+    /// How often in a row each learner had caught up.
+    ready: HashMap<u64, u32>,
+    /// When it was last looked for what another leader left undone.
+    looked: Instant,
+    /// Whether a learner or a change of membership was on its way at the last look.
+    busy: bool,
+}
+
+impl Default for Promotion {
+    fn default() -> Self {
+        Promotion { ready: HashMap::new(), looked: Instant::now(), busy: false }
+    }
+}
+
+impl Duty for Promotion {
+    const NAME: &'static str = "what lets members vote";
+    const ONLY_LEADER: bool = true;
+
+    fn due(&self) -> Due {
+        if self.busy { Due::After(EVERY) } else { Due::Change(IDLE) }
+    }
+
+    fn rest(&mut self) {
+        self.ready.clear();
+        self.busy = false;
+    }
+
+    async fn look(&mut self, node: &Arc<Cluster>, consensus: &Arc<Consensus>) {
+        self.go_on(node, consensus).await;
         let picture = consensus.picture();
-        let leads = picture.state == ServerState::Leader;
-        let replicas = if leads { replicas(&consensus) } else { Vec::new() };
-        let mut learners = if leads { picture.learners() } else { Vec::new() };
-        learners.retain(|id| !replicas.contains(id));
-        ready.retain(|id, _| learners.contains(id));
-        let busy = !learners.is_empty() || picture.is_joint();
-        tokio::select! {
-            () = async { if busy { tokio::time::sleep(EVERY).await } else { consensus.changed(IDLE).await } } => {}
-            _ = stopped.wait_for(|s| *s != Stop::Running) => return,
-        }
-        if picture.state != ServerState::Leader {
-            continue;
-        }
-        if looked.elapsed() >= LOOK {
-            finish_registrations(&cluster, &consensus).await;
+        self.busy = picture.is_joint() || !joining(&picture, &replicas(consensus)).is_empty();
+    }
+}
+
+impl Promotion {
+    async fn go_on(&mut self, node: &Arc<Cluster>, consensus: &Arc<Consensus>) {
+        let picture = consensus.picture();
+        let replicas = replicas(consensus);
+        let learners = joining(&picture, &replicas);
+        self.ready.retain(|id, _| learners.contains(id));
+        if self.looked.elapsed() >= LOOK {
+            finish_registrations(node, consensus).await;
             for id in picture.voters().into_iter().filter(|id| replicas.contains(id)) {
-                finish_demotion(&cluster, &consensus, id).await;
+                finish_demotion(node, consensus, id).await;
             }
-            looked = Instant::now();
+            self.looked = Instant::now();
         }
-        if !busy {
-            continue;
+        if learners.is_empty() && !picture.is_joint() {
+            return;
         }
         for id in learners {
-            let times = ready.entry(id).or_insert(0);
+            let times = self.ready.entry(id).or_insert(0);
             *times = if is_ready(&picture, id) { *times + 1 } else { 0 };
         }
         // A change that is under way goes first.
-        let Ok(_queue) = cluster.changes.try_lock() else { continue };
+        let Ok(_queue) = node.changes.try_lock() else { return };
         if consensus.picture().is_joint() {
             // A demotion leaves a replica behind, a removal nothing.
-            let (leaving, replicas) = (consensus.picture().leaving(), self::replicas(&consensus));
+            let (leaving, replicas) = (consensus.picture().leaving(), self::replicas(consensus));
             let retain = leaving.iter().all(|id| replicas.contains(id));
             if let Err(e) = consensus.finish_change(retain, LIMIT).await {
                 tracing::info!(error = %e, "a change of membership is still between its steps");
             }
-            continue;
+            return;
         }
-        let Some(id) = ready.iter().find(|(_, times)| **times >= IN_A_ROW).map(|(id, _)| *id) else { continue };
+        let Some(id) = self.ready.iter().find(|(_, times)| **times >= IN_A_ROW).map(|(id, _)| *id) else { return };
         // It may have gone since it was looked at, or be a replica now.
-        if is_ready(&consensus.picture(), id) && !self::replicas(&consensus).contains(&id) {
+        if is_ready(&consensus.picture(), id) && !self::replicas(consensus).contains(&id) {
             match consensus.promote(id, LIMIT).await {
                 Ok(()) => tracing::info!(raft_id = id, "a learner has caught up and votes now"),
                 Err(e) => tracing::info!(raft_id = id, error = %e, "a learner was not promoted, trying again"),
             }
         }
-        ready.remove(&id);
+        self.ready.remove(&id);
     }
 }
 
@@ -125,6 +147,11 @@ async fn finish_registrations(cluster: &Arc<Cluster>, consensus: &Arc<Consensus>
     }
 }
 
+/// The learners that are to vote.
+fn joining(picture: &Picture, replicas: &[u64]) -> Vec<u64> {
+    picture.learners().into_iter().filter(|id| !replicas.contains(id)).collect()
+}
+
 /// The Raft ids of those that are to be read replicas.
 fn replicas(consensus: &Consensus) -> Vec<u64> {
     consensus.state().members().into_iter().filter(|doc| doc.replica).map(|doc| doc.raft_id).collect()
@@ -147,6 +174,6 @@ async fn finish_demotion(cluster: &Arc<Cluster>, consensus: &Arc<Consensus>, id:
 }
 
 /// Whether a learner has something of the log, is heard, and has no lag to speak of.
-pub(super) fn is_ready(picture: &Picture, id: u64) -> bool {
+pub(in crate::cluster) fn is_ready(picture: &Picture, id: u64) -> bool {
     heard_within(picture, id, HEARD) && lag(picture, id).is_some_and(|lag| lag <= CAUGHT_UP)
 }

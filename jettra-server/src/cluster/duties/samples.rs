@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::facts::lag;
-use super::{Cluster, Stop};
+use super::{Cluster, Due, Duty};
+use crate::cluster::facts::lag;
 use crate::peers::Target;
 use crate::raft::{Consensus, Envelope, Picture};
 
@@ -96,36 +96,45 @@ impl Samples {
     }
 }
 
-/// Takes samples until the node stops.
-pub(super) async fn run(cluster: Arc<Cluster>, consensus: Arc<Consensus>) {
-    let mut tick = tokio::time::interval(EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut stop = cluster.stopped();
-    let mut last = Instant::now();
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = stop.wait_for(|s| *s != Stop::Running) => return,
-        }
+/// Takes samples where this node leads, and asks the leader for them elsewhere.
+pub(super) struct Sampler {
+    /// When commits were last counted.
+    last: Instant,
+}
+
+impl Default for Sampler {
+    fn default() -> Self {
+        Sampler { last: Instant::now() }
+    }
+}
+
+impl Duty for Sampler {
+    const NAME: &'static str = "the sampler";
+
+    fn due(&self) -> Due {
+        Due::Every(EVERY)
+    }
+
+    async fn look(&mut self, node: &Arc<Cluster>, consensus: &Arc<Consensus>) {
         let taken = consensus.commits().take();
-        let passed = std::mem::replace(&mut last, Instant::now()).elapsed().as_secs_f64();
+        let passed = std::mem::replace(&mut self.last, Instant::now()).elapsed().as_secs_f64();
         let picture = consensus.picture();
         // One that no majority follows leads nobody, and the plots show a gap.
         if picture.believed == Some(picture.id) {
-            cluster.hand_over_for_its_clock(&consensus, &picture).await;
+            node.hand_over_for_its_clock(consensus, &picture).await;
             let ms = |d: Duration| (d.as_secs_f64() * 1e5).round() / 100.0;
             let sample = Sample {
-                time: cluster.time_ms().max(cluster.samples.newest() + 1),
+                time: node.time_ms().max(node.samples.newest() + 1),
                 writes_per_second: if passed > 0.1 { (taken.count as f64 / passed * 10.0).round() / 10.0 } else { 0.0 },
                 commit_ms: taken.p50_p99.map(|(p50, p99)| CommitMs { p50: ms(p50), p99: ms(p99) }),
-                lag: lags(&consensus, &picture),
+                lag: lags(consensus, &picture),
             };
-            cluster.samples.keep(vec![sample]);
-            continue;
+            node.samples.keep(vec![sample]);
+            return;
         }
-        cluster.look_at_clocks(&picture);
-        if let Some(fresh) = ask(&cluster, &consensus, &picture).await {
-            cluster.samples.keep(fresh);
+        node.look_at_clocks(&picture);
+        if let Some(fresh) = ask(node, consensus, &picture).await {
+            node.samples.keep(fresh);
         }
     }
 }

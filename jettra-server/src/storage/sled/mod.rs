@@ -1,4 +1,10 @@
-//! The store on disk: sled 1.0 alpha, one tree.
+//! The store on disk: sled 1.0 alpha, one tree. Nothing of sled is named outside this folder.
+//!
+//! - `mod`: the engine, and its handles on the library
+//! - `values`, `large`: values read and put together; how large ones are kept apart
+//! - [`files`]: whether sled's own files are whole
+//! - `failure`: what the library's errors and panics mean
+//! - `format`: the mark that says what wrote the store
 //!
 //! What its source says (1.0.0-alpha.124), and what follows from it here:
 //!
@@ -19,10 +25,16 @@
 //!   never cleared), whatever the size of the cache. So after a durable point that follows many bytes the store is
 //!   closed and opened again, which takes about a second, nearly all of it closing.
 //! - A flush rewrites whole leaves, so large values are kept apart: see `large`.
-//! - A frame of its metadata that cannot be read ends them without a word: see `sled_files`.
+//! - A frame of its metadata that cannot be read ends them without a word: see [`files`].
+
+mod failure;
+pub mod files;
+mod format;
+mod large;
+mod values;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -33,12 +45,12 @@ use ::sled::InlineArray;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::large::{self, Head, Stored};
-use super::sled_files::{self, Mark};
+use self::failure::{kind_of, panicked, without_places};
+use self::files::Mark;
+use self::large::{Head, Stored};
+use self::values::whole;
 use super::{Batch, ChunkLimit, Engine, EngineStatus, Order, Pair, Result, StorageError, is_empty_range};
 use crate::descriptors;
-use crate::lasting::panic_text;
-use crate::remedy::Kind;
 
 /// Entries in a leaf. A flush rewrites whole leaves, so small ones suit scattered writes; it is fixed for a store.
 const LEAF_FANOUT: usize = 256;
@@ -46,16 +58,9 @@ const LEAF_FANOUT: usize = 256;
 const NEVER_MS: usize = 1 << 40;
 /// Handles kept for later calls; more are made when more threads call at once.
 const POOLED_HANDLES: usize = 16;
-/// How often a read starts again because the large value it reads was replaced under it.
-const READ_ATTEMPTS: usize = 10_000;
 /// Before the store is closed to be opened again, it is flushed until a flush takes so little, at most so often.
 const CALM: Duration = Duration::from_millis(50);
 const CALMING_FLUSHES: usize = 4;
-/// So few pieces are read one by one: a range copies the references to a whole leaf first.
-const FEW_PIECES: u32 = 16;
-/// Says what wrote the directory; a store made otherwise is refused before it is touched.
-const FORMAT: &str = "jettradb documents, format 2, sled 1.0.0-alpha.124, leaf fanout 256\n";
-
 type Db = ::sled::Db<LEAF_FANOUT>;
 type Tree = ::sled::Tree<LEAF_FANOUT>;
 
@@ -108,8 +113,9 @@ struct Handles {
 impl SledEngine {
     /// Opens the store, or makes an empty one.
     pub fn open(config: &SledConfig) -> Result<Self> {
-        check_format(&config.path)?;
-        sled_files::check(&config.path, &config.path.join("tree"))?;
+        format::check(&config.path)?;
+        make_tree(config)?;
+        files::check(&config.path, &config.path.join("tree"))?;
         let handles = open_handles(config)?;
         let engine = SledEngine {
             config: config.clone(),
@@ -212,7 +218,7 @@ impl SledEngine {
             Ok(mark)
         };
         let written = write();
-        let failed = |e: io::Error| StorageError::io(&sled_files::mark_path(&self.config.path), &e);
+        let failed = |e: io::Error| StorageError::io(&files::mark_path(&self.config.path), &e);
         *kept = written.map_err(|e| self.fail(failed(e)))?;
         Ok(())
     }
@@ -367,121 +373,38 @@ impl Engine for SledEngine {
 }
 
 fn open_handles(config: &SledConfig) -> Result<Handles> {
-    let path = &config.path;
-    let sled_config = ::sled::Config::new()
-        .path(path.join("tree"))
-        .cache_capacity_bytes(config.cache_bytes)
-        .flush_every_ms(Some(NEVER_MS));
-    let db = catch_unwind(|| sled_config.open::<LEAF_FANOUT>())
-        .map_err(|panic| panicked(path, "sled panicked while opening", &*panic))?
-        .map_err(|error| {
-            StorageError::of_kind(path, kind_of(&error), format!("cannot open: {}", without_places(&error)))
-        })?;
+    let db = open_db(config, "tree")?;
     Ok(Handles { pool: Mutex::new(Vec::new()), db: Mutex::new(db) })
 }
 
-/// The value that `stored` stands for, put together where it is large. Where its pieces have gone because it was
-/// replaced meanwhile, the newer one; `None` where it was deleted.
-fn whole(tree: &Tree, key: &[u8], stored: &InlineArray) -> io::Result<Option<Bytes>> {
-    let broken = || io::Error::new(io::ErrorKind::InvalidData, format!("the value of {key:?} is broken"));
-    let mut stored = stored.clone();
-    for _ in 0..READ_ATTEMPTS {
-        let head = match large::decode(&stored).ok_or_else(broken)? {
-            Stored::Inline(value) => return Ok(Some(value)),
-            Stored::Large(head) => head,
-        };
-        if let Some(value) = pieces(tree, head)? {
-            return Ok(Some(value));
-        }
-        match tree.get(key)? {
-            None => return Ok(None),
-            Some(newer) if newer == stored => return Err(broken()),
-            Some(newer) => stored = newer,
-        }
+/// Makes an empty store's files, where there are none. sled syncs only some of what it makes at first: after a power cut
+/// its settings may be an empty file, and its directory of metadata missing together with what it said later. So they are
+/// made under another name, and get theirs when they are on disk.
+fn make_tree(config: &SledConfig) -> Result<()> {
+    let (fresh, tree) = (config.path.join("tree.new"), config.path.join("tree"));
+    // With a mark of a durable point there was a tree, and that is gone.
+    if tree.exists() || files::mark_path(&config.path).exists() {
+        return Ok(());
     }
-    Err(io::Error::other(format!("the value of {key:?} was replaced {READ_ATTEMPTS} times while it was read")))
-}
-
-/// The pieces of a value, put together; `None` where one is missing.
-fn pieces(tree: &Tree, head: Head) -> io::Result<Option<Bytes>> {
-    let mut value = Vec::with_capacity(head.length as usize);
-    if head.pieces() <= FEW_PIECES {
-        for key in head.keys() {
-            let Some(piece) = tree.get(key)? else { return Ok(None) };
-            value.extend_from_slice(&piece);
-        }
-        return Ok((value.len() as u64 == head.length).then(|| value.into()));
+    let failed = |e: io::Error| StorageError::io(&fresh, &e);
+    if fresh.exists() {
+        fs::remove_dir_all(&fresh).map_err(failed)?;
     }
-    let mut keys = head.keys();
-    for pair in tree.range::<Vec<u8>, _>(large::piece_key(head.number, 0)..) {
-        let Some(wanted) = keys.next() else { break };
-        let (key, piece) = pair?;
-        if *key != *wanted {
-            return Ok(None);
-        }
-        value.extend_from_slice(&piece);
-        if value.len() as u64 >= head.length {
-            break;
-        }
-    }
-    Ok((value.len() as u64 == head.length).then(|| value.into()))
+    drop(open_db(config, "tree.new")?);
+    crate::files::keep_all(&fresh).and_then(|()| crate::files::replace(&fresh, &tree)).map_err(failed)
 }
 
-/// The library wraps what the operating system said, and keeps only its kind and its words.
-fn kind_of(error: &io::Error) -> Kind {
-    Kind::of_words(&error.to_string()).unwrap_or_else(|| Kind::of(error))
-}
-
-/// The library writes before each error where in its source it was passed on.
-fn without_places(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.rsplit(" -> ").next().unwrap_or_default().to_owned()
-}
-
-/// The library panics where it reads what it never wrote; and where it unwraps what the operating system refused.
-fn panicked(path: &Path, when: &str, panic: &(dyn std::any::Any + Send)) -> StorageError {
-    let text = panic_text(panic);
-    StorageError::of_kind(path, Kind::of_words(text).unwrap_or(Kind::Damage), format!("{when}: {text}"))
-}
-
-/// Writes the format mark of a new store, or refuses one that was made otherwise.
-fn check_format(path: &Path) -> Result<()> {
-    let mark = path.join("format");
-    let failed = |error: std::io::Error| StorageError::io(&mark, &error);
-    match fs::read_to_string(&mark) {
-        Ok(found) if found == FORMAT => Ok(()),
-        Ok(found) => {
-            let (made, reads) = (found.trim_end(), FORMAT.trim_end());
-            let what = format!("the store was made as {made:?} and this version reads {reads:?}");
-            Err(if is_another_format(&found) {
-                StorageError::of_kind(&mark, Kind::OtherVersion, format!("{what}: start the version that wrote it"))
-            } else {
-                StorageError::damage(&mark, what)
-            })
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if path.join("tree").exists() {
-                return Err(StorageError::damage(&mark, "the mark of the format is missing"));
-            }
-            fs::create_dir_all(path).map_err(failed)?;
-            let fresh = path.join("format.new");
-            let mut file = fs::File::create(&fresh).map_err(failed)?;
-            file.write_all(FORMAT.as_bytes()).map_err(failed)?;
-            file.sync_all().map_err(failed)?;
-            fs::rename(&fresh, &mark).map_err(failed)?;
-            fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(failed)
-        }
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// Whether a version that writes otherwise wrote this mark: only the numbers differ, or it names another format.
-fn is_another_format(found: &str) -> bool {
-    let number = |mark: &str| -> Option<u64> {
-        mark.strip_prefix("jettradb documents, format ")?.split_once(',')?.0.parse().ok()
-    };
-    let words = |mark: &str| mark.replace(|c: char| c.is_ascii_digit(), "");
-    words(found) == words(FORMAT) || number(found).is_some_and(|found| Some(found) != number(FORMAT))
+fn open_db(config: &SledConfig, name: &str) -> Result<Db> {
+    let path = &config.path;
+    let sled_config = ::sled::Config::new()
+        .path(path.join(name))
+        .cache_capacity_bytes(config.cache_bytes)
+        .flush_every_ms(Some(NEVER_MS));
+    catch_unwind(|| sled_config.open::<LEAF_FANOUT>())
+        .map_err(|panic| panicked(path, "sled panicked while opening", &*panic))?
+        .map_err(|error| {
+            StorageError::of_kind(path, kind_of(&error), format!("cannot open: {}", without_places(&error)))
+        })
 }
 
 fn directory_bytes(path: &Path) -> std::io::Result<u64> {
@@ -505,25 +428,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_and_another_format_are_told_from_damage() {
+    fn a_store_that_was_half_made_is_made_anew_and_one_that_is_gone_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let mark = dir.path().join("format");
-        for (found, is_damage) in [
-            ("jettradb documents, format 3, other", false),
-            (&FORMAT.replace("124", "125")[..], false),
-            (&FORMAT.replace("leaf", "lecf")[..], true),
-            (&FORMAT[..20], true),
-        ] {
-            fs::write(&mark, found).unwrap();
-            let refused = check_format(dir.path()).unwrap_err();
-            assert_eq!(refused.kind == Kind::Damage, is_damage, "{found}");
-        }
-        let error = |e: io::Error| StorageError::io(dir.path(), &e).kind == Kind::Damage;
-        // ENOSPC, EMFILE, EACCES.
-        assert!([28, 24, 13].iter().all(|code| !error(io::Error::from_raw_os_error(*code))));
-        assert!(error(io::ErrorKind::UnexpectedEof.into()) && error(io::ErrorKind::InvalidData.into()));
-        let panicked = |text: &'static str| panicked(dir.path(), "opening", &text).kind == Kind::Damage;
-        assert!(panicked("index out of bounds") && !panicked("unwrap on Err: Os { code: 24, .. }"));
+        let config = SledConfig::new(dir.path());
+        fs::create_dir_all(dir.path().join("tree.new/slabs")).unwrap();
+        fs::write(dir.path().join("tree.new/durability_cookie"), "").unwrap();
+        let engine = SledEngine::open(&config).unwrap();
+        put(&engine, b"k", vec![1]);
+        engine.durable_point().unwrap();
+        drop(engine);
+        assert!(!dir.path().join("tree.new").exists());
+        assert_eq!(SledEngine::open(&config).unwrap().get(b"k").unwrap().unwrap(), vec![1]);
+        fs::rename(dir.path().join("tree"), dir.path().join("elsewhere")).unwrap();
+        assert!(SledEngine::open(&config).err().unwrap().what.contains("missing"));
+        assert!(!dir.path().join("tree").exists());
     }
 
     fn put(engine: &SledEngine, key: &[u8], value: Vec<u8>) {
