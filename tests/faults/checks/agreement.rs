@@ -11,9 +11,12 @@ use crate::clients::{document, member_id};
 use crate::ending::{Final, Held};
 use crate::history::{Content, History, Told};
 
+/// By collection and id, as they were sent.
+type Documents = BTreeMap<(String, String), String>;
+
 pub fn agreement(history: &History, timeline: &Timeline, end: &Final) -> Verdict {
     let mut unknown = None;
-    let mut first: Option<(&Held, &BTreeMap<(String, String), String>)> = None;
+    let mut first: Option<(&Held, &Documents)> = None;
     for held in &end.nodes {
         let documents = match &held.documents {
             Ok(documents) => documents,
@@ -45,12 +48,7 @@ pub fn agreement(history: &History, timeline: &Timeline, end: &Final) -> Verdict
 }
 
 /// What two nodes hold differently.
-fn difference(
-    one: &Held,
-    of_one: &BTreeMap<(String, String), String>,
-    two: &Held,
-    of_two: &BTreeMap<(String, String), String>,
-) -> Option<String> {
+fn difference(one: &Held, of_one: &Documents, two: &Held, of_two: &Documents) -> Option<String> {
     let shown = |text: Option<&String>| text.map_or("nothing".to_owned(), |text| text.chars().take(200).collect());
     for place in of_one.keys().chain(of_two.keys()) {
         let (a, b) = (of_one.get(place), of_two.get(place));
@@ -80,12 +78,7 @@ fn difference(
 }
 
 /// What a node holds otherwise than the feed says.
-fn replayed(
-    history: &History,
-    timeline: &Timeline,
-    held: &Held,
-    documents: &BTreeMap<(String, String), String>,
-) -> Option<String> {
+fn replayed(history: &History, timeline: &Timeline, held: &Held, documents: &Documents) -> Option<String> {
     let complete_to = timeline.complete_to?;
     if history.last.is_none_or(|last| complete_to < last.saturating_sub(1)) {
         return None;

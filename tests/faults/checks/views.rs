@@ -58,10 +58,10 @@ fn view(history: &History, timeline: &Timeline, complete_to: u64, call: &Call) -
                 return Err(format!("at index {index} it was there, and not deleted later"));
             }
         }
-        (Outcome::Conflict { rev }, _) if *rev > 0 && *rev <= complete_to => {
-            if timeline.by(key, *rev).is_none_or(|told| told == Told::Deleted) {
-                return Err(format!("no change of revision {rev} made it"));
-            }
+        (Outcome::Conflict { rev }, _)
+            if *rev > 0 && *rev <= complete_to && timeline.by(key, *rev).is_none_or(|told| told == Told::Deleted) =>
+        {
+            return Err(format!("no change of revision {rev} made it"));
         }
         _ => {}
     }
