@@ -32,7 +32,13 @@ pub fn directory(dir: &Path) -> Result<(), String> {
     let shown = dir.display();
     let unusable =
         |e: &io::Error| format!("the data directory {shown} cannot be written: {e}: choose another with --data-dir");
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| unusable(&e))?;
+    // Also where an earlier start made it and did not come to this.
+    for path in missing.into_iter().rev().chain([dir]) {
+        crate::files::keep_name(path).map_err(|e| unusable(&e))?;
+    }
     let found = std::fs::metadata(dir).map_err(|e| unusable(&e))?;
     if !found.is_dir() {
         return Err(format!("the data directory {shown} is a file: choose another with --data-dir"));

@@ -10,13 +10,30 @@
 //! - `mount`: a file system that records, for a real process to work on
 //! - `model`: what a power cut leaves of a recording
 //! - `layer`: tests of these three
+//! - `told`: clients that write, and what they were told when
+//! - `cuts`: the states of a recording, one after the other
+//! - `open`: what is left of a node, opened in this process
+//! - `alone`: one node
+//! - `trio`: three nodes that lose their power together
+//! - `images`: three nodes on block devices that are copied while they work
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/peer.rs"]
+#[allow(dead_code)]
+mod peer;
 #[path = "../faults/seed.rs"]
 #[allow(dead_code)]
 mod seed;
 
+mod alone;
+mod cuts;
+mod images;
 mod layer;
 mod model;
 mod mount;
+mod open;
+mod told;
 mod tree;
+mod trio;

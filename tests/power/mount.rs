@@ -17,6 +17,7 @@ use fuser::{
     ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
+use crate::told::Moment;
 use crate::tree::{Content, Ino, Op, ROOT, Tree};
 
 /// What the kernel may keep: all changes go through it.
@@ -108,6 +109,12 @@ impl Disk {
     /// How many operations were written down up to now.
     pub fn position(&self) -> usize {
         self.shared.lock().unwrap().recording.len()
+    }
+
+    /// The same for clients.
+    pub fn moment(self: &Arc<Self>) -> Moment {
+        let disk = self.clone();
+        Arc::new(move || disk.position())
     }
 
     /// From now on it lies so.

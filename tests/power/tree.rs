@@ -164,3 +164,39 @@ impl Tree {
         }
     }
 }
+
+impl Tree {
+    /// The path at which a number lies, for people.
+    pub fn path_of(&self, ino: Ino) -> String {
+        if ino == ROOT {
+            return String::new();
+        }
+        let found = self.inodes.keys().find_map(|dir| {
+            let entries = self.entries(*dir)?;
+            entries.iter().find(|(_, there)| **there == ino).map(|(name, _)| (*dir, name))
+        });
+        found.map_or_else(
+            || format!("(without a name: {ino})"),
+            |(dir, name)| format!("{}/{}", self.path_of(dir), name.display()),
+        )
+    }
+}
+
+impl Op {
+    /// What it does, for people, where files are called as in `tree`.
+    pub fn shown(&self, tree: &Tree) -> String {
+        let path = |ino: &Ino| tree.path_of(*ino);
+        match self {
+            Op::Create { dir, name, is_dir: true, .. } => format!("mkdir {}/{}", path(dir), name.display()),
+            Op::Create { dir, name, .. } => format!("create {}/{}", path(dir), name.display()),
+            Op::Remove { dir, name, .. } => format!("remove {}/{}", path(dir), name.display()),
+            Op::Rename { from, to, .. } => {
+                format!("rename {}/{} to {}/{}", path(&from.0), from.1.display(), path(&to.0), to.1.display())
+            }
+            Op::Write { ino, at, data } => format!("write {} {} bytes at {at}", path(ino), data.len()),
+            Op::Resize { ino, size } => format!("resize {} to {size}", path(ino)),
+            Op::SyncFile { ino, .. } => format!("sync {}", path(ino)),
+            Op::SyncDir { dir, .. } => format!("sync directory {}/", path(dir)),
+        }
+    }
+}

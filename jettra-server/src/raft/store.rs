@@ -56,7 +56,7 @@ impl StateStore {
     /// # Errors
     /// I/O errors and damage.
     pub fn open(dir: &Path, cache_bytes: usize) -> Result<Self, Halt> {
-        std::fs::create_dir_all(dir).map_err(|e| halt(dir, &e))?;
+        std::fs::create_dir_all(dir).and_then(|()| crate::files::keep_name(dir)).map_err(|e| halt(dir, &e))?;
         let generation = existing(dir)?.unwrap_or(1);
         remove_others(dir, generation).map_err(|e| halt(dir, &e))?;
         let store = Self::open_generation(dir, generation, cache_bytes)?;

@@ -151,6 +151,38 @@ async fn a_torn_tail_that_nobody_was_told_of_is_cut_off() {
 }
 
 #[tokio::test]
+async fn an_unfinished_write_of_which_any_sectors_are_missing_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path);
+    append(&mut log, (0..3).map(|i| entry(1, i, 100)).collect()).await;
+    log.0.write_mark().unwrap();
+    let synced = last_chunk(&path).metadata().unwrap().len() as usize;
+    append(&mut log, vec![entry(1, 3, 3000), entry(1, 4, 10), entry(1, 5, 3000)]).await;
+    drop(log);
+    let chunk = last_chunk(&path);
+    let whole = std::fs::read(&chunk).unwrap();
+    let cuts: Vec<usize> = (0..=whole.len() / 512).map(|n| (n * 512).clamp(synced, whole.len())).collect();
+    for missing in 1..1_u32 << (cuts.len() - 1) {
+        let mut bytes = whole.clone();
+        for n in (0..cuts.len() - 1).filter(|n| missing & (1 << n) != 0) {
+            bytes[cuts[n]..cuts[n + 1]].fill(0);
+        }
+        if missing % 37 == 0 || missing.is_power_of_two() {
+            std::fs::write(&chunk, &bytes).unwrap();
+            let log = LogStore::open(&path).unwrap_or_else(|e| panic!("{missing:b}: {e}"));
+            assert!((3..6).contains(&log.bounds().1), "{missing:b}: {:?}", log.bounds());
+        }
+    }
+    // What was acknowledged must be there.
+    let mut bytes = whole.clone();
+    bytes[synced - 120..synced].fill(0);
+    std::fs::write(&chunk, &bytes).unwrap();
+    assert!(LogStore::open(&path).is_err());
+    assert_eq!(std::fs::read(&chunk).unwrap(), bytes);
+}
+
+#[tokio::test]
 async fn damage_to_acknowledged_entries_stops_the_node_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");

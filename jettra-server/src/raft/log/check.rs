@@ -1,9 +1,10 @@
 //! Reading the log's files without opening the log: what is in them, and whether they are whole.
 //!
-//! A record that cannot be read is a *torn tail* only where it ends the last file, nothing readable stands behind it,
-//! and no single flipped bit explains it: an unfinished write, which nobody was told of. All else is damage. The crate
-//! itself cannot tell these apart: a flipped bit in a length looks to it like a record that is not there yet, and it
-//! cuts that off, or removes a file that begins so.
+//! A record that cannot be read is a *torn tail*, an unfinished write which nobody was told of, only in the last file, and
+//! only where a sector of the disk is missing from there on; or where the file ends within the record, nothing readable
+//! stands behind it, and no single flipped bit explains it. All else is damage. The crate itself cannot tell these apart: a
+//! flipped bit in a length looks to it like a record that is not there yet, and it cuts that off, or removes a file that
+//! begins so; and a record whose middle did not reach the disk looks to it like damage.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,10 @@ pub enum End {
     },
 }
 
+/// What a disk writes whole or not at all; what it did not write of a file that grew reads as zeros.
+const SECTOR: usize = 512;
+/// So many zeros begin no record of an entry: the last byte of its kind is not zero.
+const NO_KIND: usize = 4;
 /// Where a flipped bit may hide a record's length or kind: the bytes before its content.
 const HEAD: usize = 64;
 
@@ -120,7 +125,8 @@ fn unreadable(path: &Path, bytes: &[u8], at: usize, is_last: bool, error: &io::E
     if !is_last {
         return damaged(format!("{error}, and the log goes on in the next file"));
     }
-    if rest.iter().all(|byte| *byte == 0) {
+    // What stands behind it may be readable: it was written with it, and not synced either.
+    if lacks_a_sector(bytes, at) {
         return End::Torn { path, at: at as u64 };
     }
     if error.kind() != io::ErrorKind::UnexpectedEof {
@@ -136,6 +142,21 @@ fn unreadable(path: &Path, bytes: &[u8], at: usize, is_last: bool, error: &io::E
         return damaged("a bit has changed in a record that was whole".to_owned());
     }
     End::Torn { path, at: at as u64 }
+}
+
+/// Whether a sector of the file's `bytes` was not written from `at` on. Records have no such runs of zeros: entries are
+/// JSON, and a checksum ends each of them.
+fn lacks_a_sector(bytes: &[u8], at: usize) -> bool {
+    let mut from = at;
+    while from < bytes.len() {
+        let to = bytes.len().min((from / SECTOR + 1) * SECTOR);
+        let is_long = to - from >= NO_KIND || to == bytes.len();
+        if is_long && bytes[from..to].iter().all(|byte| *byte == 0) {
+            return true;
+        }
+        from = to;
+    }
+    false
 }
 
 /// Whether the record becomes readable with one other bit before its content.

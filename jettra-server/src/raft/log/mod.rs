@@ -137,6 +137,8 @@ impl LogStore {
     pub fn open(dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let mark = Mark::open(&mark_path(dir))?;
+        // The directory's own name, and that of the mark beside it.
+        crate::files::keep_name(dir)?;
         if !check::last_file_begins_whole(dir)?
             && let Some(found) = check::walk(dir, |_, _| {})?.damage()
         {
@@ -157,6 +159,11 @@ impl LogStore {
                     return Err(damaged(&found, mark.get()));
                 }
                 tracing::warn!(dir = %dir.display(), error = %e, "the log's last record is incomplete: nobody was told of it, cutting it off");
+                if let check::End::Torn { path, at } = &survey.end {
+                    let file = File::options().write(true).open(path)?;
+                    file.set_len(*at)?;
+                    file.sync_all()?;
+                }
                 RaftLog::open(config(dir, true)).map_err(|e| damaged(&format!("{}: {e}", dir.display()), mark.get()))?
             }
         };

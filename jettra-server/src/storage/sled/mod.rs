@@ -111,6 +111,7 @@ impl SledEngine {
     /// Opens the store, or makes an empty one.
     pub fn open(config: &SledConfig) -> Result<Self> {
         format::check(&config.path)?;
+        make_tree(config)?;
         files::check(&config.path, &config.path.join("tree"))?;
         let handles = open_handles(config)?;
         let engine = SledEngine {
@@ -353,23 +354,61 @@ impl Engine for SledEngine {
 }
 
 fn open_handles(config: &SledConfig) -> Result<Handles> {
+    let db = open_db(config, "tree")?;
+    Ok(Handles { pool: Mutex::new(Vec::new()), db: Mutex::new(db) })
+}
+
+/// Makes an empty store's files, where there are none. sled syncs only some of what it makes at first: after a power cut
+/// its settings may be an empty file, and its directory of metadata missing together with what it said later. So they are
+/// made under another name, and get theirs when they are on disk.
+fn make_tree(config: &SledConfig) -> Result<()> {
+    let (fresh, tree) = (config.path.join("tree.new"), config.path.join("tree"));
+    // With a mark of a durable point there was a tree, and that is gone.
+    if tree.exists() || files::mark_path(&config.path).exists() {
+        return Ok(());
+    }
+    let failed = |e: io::Error| StorageError::io(&fresh, &e);
+    if fresh.exists() {
+        fs::remove_dir_all(&fresh).map_err(failed)?;
+    }
+    drop(open_db(config, "tree.new")?);
+    crate::files::keep_all(&fresh).and_then(|()| crate::files::replace(&fresh, &tree)).map_err(failed)
+}
+
+fn open_db(config: &SledConfig, name: &str) -> Result<Db> {
     let path = &config.path;
     let sled_config = ::sled::Config::new()
-        .path(path.join("tree"))
+        .path(path.join(name))
         .cache_capacity_bytes(config.cache_bytes)
         .flush_every_ms(Some(NEVER_MS));
-    let db = catch_unwind(|| sled_config.open::<LEAF_FANOUT>())
+    catch_unwind(|| sled_config.open::<LEAF_FANOUT>())
         .map_err(|panic| panicked(path, "sled panicked while opening", &*panic))?
         .map_err(|error| {
             StorageError::of_kind(path, kind_of(&error), format!("cannot open: {}", without_places(&error)))
-        })?;
-    Ok(Handles { pool: Mutex::new(Vec::new()), db: Mutex::new(db) })
+        })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_that_was_half_made_is_made_anew_and_one_that_is_gone_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = SledConfig::new(dir.path());
+        fs::create_dir_all(dir.path().join("tree.new/slabs")).unwrap();
+        fs::write(dir.path().join("tree.new/durability_cookie"), "").unwrap();
+        let engine = SledEngine::open(&config).unwrap();
+        put(&engine, b"k", vec![1]);
+        engine.durable_point().unwrap();
+        drop(engine);
+        assert!(!dir.path().join("tree.new").exists());
+        assert_eq!(SledEngine::open(&config).unwrap().get(b"k").unwrap().unwrap(), vec![1]);
+        fs::rename(dir.path().join("tree"), dir.path().join("elsewhere")).unwrap();
+        assert!(SledEngine::open(&config).err().unwrap().what.contains("missing"));
+        assert!(!dir.path().join("tree").exists());
+    }
 
     fn put(engine: &SledEngine, key: &[u8], value: Vec<u8>) {
         let mut batch = Batch::default();
