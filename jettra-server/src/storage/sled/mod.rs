@@ -33,6 +33,7 @@ mod format;
 mod large;
 mod values;
 
+use std::fs;
 use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
