@@ -102,7 +102,7 @@ impl raft_log::Callback for Flushed {
 impl Drop for Flushed {
     fn drop(&mut self) {
         let Some(asked) = self.0.take() else { return };
-        // Whoever drops it may hold what the answer needs.
+        // The thread that drops this may hold a lock that the answer needs, so another thread answers.
         let answer = move || asked.answer(Err(io::Error::other("the log's writer has stopped")));
         if let Err(e) = std::thread::Builder::new().spawn(answer) {
             tracing::error!(error = %e, "those who wait for the log could not be told that it has stopped");
