@@ -70,3 +70,10 @@ mod signals;
 mod state;
 mod storage;
 mod telemetry;
+
+/// What lies in a data directory, opened without a node: for tests that look at what a power cut has left.
+pub mod on_disk {
+    pub use crate::cluster::identity;
+    pub use crate::raft::{LogStore, StateStore, Survey, offline};
+    pub use crate::state::{CollectionName, DatabaseName, DocumentId, State};
+}

@@ -185,7 +185,7 @@ impl State {
     /// Whether somebody still has the right by which a request was let in, as this state knows it.
     ///
     /// # Errors
-    /// Inner: `unauthorized` with the detail [`CHANGED`](super::CHANGED).
+    /// Inner: `unauthorized` with the detail `CHANGED`.
     pub fn may(&self, by: &By) -> Result<Result<(), Error>, Halt> {
         let token = |id: &str| {
             let stored = self.engine().get(&keys::current(system::TOKENS, id))?;
