@@ -65,6 +65,11 @@ impl Request {
         Request::new(Method::POST, path, safety)
     }
 
+    /// A DELETE that is not numbered.
+    pub(crate) fn delete(path: &str, safety: Safety) -> Request {
+        Request::new(Method::DELETE, path, safety)
+    }
+
     /// Wants the answer as it comes: the time limits are for its beginning.
     pub(crate) fn streaming(mut self) -> Request {
         self.streams = true;

@@ -50,15 +50,26 @@ pub fn fit(wanted: usize, limit: usize) -> Result<usize, String> {
     Ok(wanted.min(room))
 }
 
-/// Whether something failed since this process, or all of them, have as many files open as they may. Nothing is
-/// damaged then, and it passes.
-pub fn are_short(e: &io::Error) -> bool {
-    const SHORT: [i32; 2] = [Errno::EMFILE as i32, Errno::ENFILE as i32];
-    e.raw_os_error().is_some_and(|code| SHORT.contains(&code))
+/// Who has as many files open as may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// This process.
+    Process,
+    /// All processes together.
+    System,
+}
+
+/// Whether something failed for want of files that may be opened. Nothing is damaged then, and it passes.
+pub fn shortage(e: &io::Error) -> Option<Shortage> {
+    match Errno::from_raw(e.raw_os_error()?) {
+        Errno::EMFILE => Some(Shortage::Process),
+        Errno::ENFILE => Some(Shortage::System),
+        _ => None,
+    }
 }
 
 /// How long it is waited for a file that may be opened.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tries again while no more files may be opened, for 10 s at most. Blocks. `open` must be able to be repeated.
 ///
@@ -73,7 +84,7 @@ fn patiently_for<T>(limit: Duration, mut open: impl FnMut() -> io::Result<T>) ->
     let began = Instant::now();
     loop {
         match open() {
-            Err(e) if are_short(&e) && began.elapsed() < limit => std::thread::sleep(PAUSE),
+            Err(e) if shortage(&e).is_some() && began.elapsed() < limit => std::thread::sleep(PAUSE),
             other => return other,
         }
     }
@@ -82,7 +93,15 @@ fn patiently_for<T>(limit: Duration, mut open: impl FnMut() -> io::Result<T>) ->
 /// Waits until one more file can be opened, where a library that opens one next would not try again. Blocks.
 pub fn wait_for_one() {
     // What the library meets then is its own to tell.
-    patiently(|| std::fs::File::open("/dev/null")).ok();
+    wait_for(1).ok();
+}
+
+/// Waits until so many more files can be opened at once, for 10 s at most. Blocks.
+///
+/// # Errors
+/// What the system says.
+pub fn wait_for(files: usize) -> io::Result<()> {
+    patiently(|| (0..files).map(|_| std::fs::File::open("/dev/null")).collect::<io::Result<Vec<_>>>()).map(drop)
 }
 
 #[cfg(test)]
@@ -115,6 +134,6 @@ mod tests {
         assert_eq!(refused.unwrap_err().raw_os_error(), Some(13));
         assert_eq!(tries, 1);
         let short = patiently_for(Duration::from_millis(50), || -> io::Result<()> { Err(code(24)) });
-        assert!(are_short(&short.unwrap_err()), "not for ever");
+        assert_eq!(shortage(&short.unwrap_err()), Some(Shortage::Process), "not for ever");
     }
 }

@@ -11,7 +11,7 @@
 //! | level | brought |
 //! |---|---|
 //! | 1 | what the first version wrote |
-//! | 2 | names of databases and collections beyond ASCII ([`UNICODE_NAMES`]); the right that an entry was asked by, ended tokens ([`RIGHTS`]); read replicas ([`REPLICAS`]) |
+//! | 2 | names of databases and collections beyond ASCII ([`UNICODE_NAMES`]); the right that an entry was asked by, ended tokens ([`RIGHTS`]); logins that are listed ([`LOGINS`]); read replicas ([`REPLICAS`]) |
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +20,8 @@ pub const LEVEL: u64 = 2;
 
 /// The level from which on entries say by which right they were asked for, and tokens are ended before their time.
 pub const RIGHTS: u64 = 2;
+/// The level from which on each login is kept, to be listed.
+pub const LOGINS: u64 = 2;
 /// The level from which on a member may be a read replica.
 pub const REPLICAS: u64 = 2;
 /// The level from which on databases and collections have names beyond ASCII.

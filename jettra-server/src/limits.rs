@@ -59,6 +59,9 @@ pub const TOKEN_MS: u64 = 15 * 60 * 1000;
 /// How long it lives at most after it was issued, however often it is renewed, in milliseconds.
 pub const TOKEN_LONGEST_MS: u64 = 12 * 60 * 60 * 1000;
 
+/// Logins in one answer.
+pub const LOGINS: usize = 10_000;
+
 /// How long a registration or a promotion is waited for before it goes on in the background.
 pub const JOIN: Duration = Duration::from_secs(30);
 

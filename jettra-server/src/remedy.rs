@@ -6,6 +6,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::descriptors::Shortage;
+
 /// What kind of fault it is: it decides what helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -19,8 +21,12 @@ pub enum Kind {
     Disk,
     /// Another process uses it.
     InUse,
-    /// The system does not let this process do it: rights, limits.
+    /// The system does not let this process do it: rights.
     Config,
+    /// This process has as many files open as it may.
+    ProcessFiles,
+    /// All processes together have as many files open as they may.
+    SystemFiles,
     /// None of these: the text says all there is.
     Other,
 }
@@ -28,7 +34,13 @@ pub enum Kind {
 impl Kind {
     /// The kind of an I/O error.
     pub fn of(e: &io::Error) -> Kind {
-        if crate::descriptors::are_short(e) { Kind::Config } else { Kind::of_io(e.kind()) }
+        match crate::descriptors::shortage(e) {
+            Some(Shortage::Process) => Kind::ProcessFiles,
+            Some(Shortage::System) => Kind::SystemFiles,
+            // A library may have kept the words only.
+            None if e.raw_os_error().is_none() => Kind::of_words(&e.to_string()).unwrap_or(Kind::of_io(e.kind())),
+            None => Kind::of_io(e.kind()),
+        }
     }
 
     /// The same where only the operating system's kind of it is known.
@@ -104,6 +116,16 @@ impl Fault {
                     "{what}: check who owns {dir} and what this user may do (ls -ld {dir}; ulimit -a), then start the node again"
                 )
             }
+            Kind::ProcessFiles => format!(
+                "{what}: this process may have only {} files open and has them: let it have more (ulimit -n, LimitNOFILE= in the \
+                 systemd unit) or lower MaxConnections, then start the node again; what was acknowledged is kept",
+                crate::descriptors::limit()
+            ),
+            Kind::SystemFiles => format!(
+                "{what}: all processes of this machine together have as many files open as they may (cat \
+                 /proc/sys/fs/file-nr): find the one that holds them (lsof), or let there be more (sysctl -w \
+                 fs.file-max=…), then start the node again; what was acknowledged is kept"
+            ),
             Kind::OtherVersion | Kind::InUse | Kind::Other => what.clone(),
         }
     }
@@ -165,9 +187,12 @@ mod tests {
         assert!(full.contains("make room") && full.contains("df -h '/srv/my") && !full.contains("repair"), "{full}");
         let failing = told(io::Error::from_raw_os_error(5));
         assert!(failing.contains("dmesg") && failing.contains("repair --data-dir '/srv/my"), "{failing}");
-        for code in [24, 13] {
+        for (code, remedy) in [(13, "ulimit -a"), (24, "LimitNOFILE="), (23, "fs.file-max")] {
             let limited = told(io::Error::from_raw_os_error(code));
-            assert!(limited.contains("ulimit") && !limited.contains("repair"), "{limited}");
+            assert!(limited.contains(remedy) && !limited.contains("repair"), "{limited}");
+            // Of what a library wrapped the words are left.
+            let words = io::Error::other(format!("the writer has stopped: {}", io::Error::from_raw_os_error(code)));
+            assert!(told(words).contains(remedy));
         }
         let damaged = told(io::Error::new(io::ErrorKind::InvalidData, "a checksum is wrong"));
         assert!(damaged.ends_with("run: jettra-server repair --data-dir '/srv/my jettra-server data'"), "{damaged}");

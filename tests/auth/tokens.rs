@@ -130,3 +130,100 @@ async fn a_token_ends_on_every_node_by_logging_out() {
     }
     ask(follower, "GET", "/api/dbs", Some(&basic("admin", PASSWORD))).await.ok();
 }
+
+async fn logins(node: &Node, authorization: &str) -> Vec<Value> {
+    ask(node, "GET", "/api/tokens", Some(authorization)).await.ok().as_array().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn administrators_see_who_is_logged_in_and_end_it() {
+    let mut cluster = Cluster::start(3).await;
+    set_password(&mut cluster.nodes).await;
+    let (leader, followers) = (cluster.leader().await, cluster.followers().await);
+    let stolen = token_of(&cluster.nodes[followers[0]], PASSWORD).await;
+    let own = token_of(&cluster.nodes[leader], PASSWORD).await;
+    // On every node, newest first, and never the token.
+    let mut ids = Vec::new();
+    for node in &cluster.nodes {
+        let answer = ask(node, "GET", "/api/tokens", Some(&own)).await;
+        for token in [&stolen, &own] {
+            assert!(!answer.body.contains(token.trim_start_matches("Bearer ")), "{}", answer.body);
+        }
+        let listed = answer.ok();
+        let (first, second) = (&listed[0], &listed[1]);
+        assert_eq!((&first["current"], &second["current"]), (&json!(true), &Value::Null), "{listed}");
+        assert_eq!((&second["user"], &second["role"]), (&json!("admin"), &json!("admin")));
+        let time = |login: &Value, name: &str| login[name].as_u64().unwrap();
+        assert_eq!(time(first, "expires") - time(first, "issued"), 15 * 60 * 1000);
+        assert_eq!(time(first, "ends") - time(first, "issued"), 12 * 60 * 60 * 1000);
+        ids.push(second["id"].as_str().unwrap().to_owned());
+        assert_eq!(logins(node, &basic("admin", PASSWORD)).await.len(), listed.as_array().unwrap().len());
+        assert_eq!(ask(node, "GET", "/api/tokens?limit=1", Some(&own)).await.ok().as_array().unwrap().len(), 1);
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+
+    // Ended through a node that it was not made at, for every node; a repeat is harmless.
+    let (node, path) = (&cluster.nodes[followers[1]], format!("/api/tokens?id={}", ids[0]));
+    ask(node, "GET", "/api/dbs", Some(&stolen)).await.ok();
+    for _ in 0..2 {
+        ask(node, "DELETE", &path, Some(&own)).await.ok();
+    }
+    ask(node, "GET", "/api/dbs", Some(&stolen)).await.error("unauthorized");
+    for node in &cluster.nodes {
+        ask(node, "GET", "/api/dbs", Some(&stolen)).await.error("unauthorized");
+        ask(node, "GET", "/api/dbs", Some(&own)).await.ok();
+        assert!(logins(node, &own).await.iter().all(|login| login["id"] != ids[0].as_str()));
+    }
+    ask(node, "DELETE", "/api/tokens?id=nobodys", Some(&own)).await.error("not_found");
+    ask(node, "DELETE", "/api/tokens", Some(&own)).await.error("bad_request");
+
+    // What a changed password and a logout have ended is listed no more; the rest outlives the processes.
+    ask(node, "POST", "/api/logout", Some(&own)).await.ok();
+    let next = "a better one";
+    let change = json!({ "oldPassword": PASSWORD, "newPassword": next }).to_string();
+    let request = node.anonymous("POST", "/api/change-password").header("Authorization", basic("admin", PASSWORD));
+    node.send(request.body(change)).await.ok();
+    assert_eq!(logins(node, &basic("admin", next)).await, Vec::<Value>::new());
+    let last = token_of(node, next).await;
+    for node in &mut cluster.nodes {
+        node.authorize(last.clone());
+        node.kill();
+    }
+    for node in &mut cluster.nodes {
+        node.start().await;
+    }
+    cluster.settled().await;
+    for node in &cluster.nodes {
+        let listed = logins(node, &last).await;
+        assert!(listed.len() == 1 && listed[0]["current"] == true, "{listed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_without_a_leader_is_good_and_listed_once_there_is_one() {
+    let mut cluster = Cluster::start(3).await;
+    set_password(&mut cluster.nodes).await;
+    let left = cluster.leader().await;
+    let others: Vec<usize> = (0..3).filter(|place| *place != left).collect();
+    for place in &others {
+        cluster.nodes[*place].kill();
+    }
+    let node = &cluster.nodes[left];
+    eventually(20 * SECOND, "it has no majority", async || {
+        let answer = node.try_get("/readyz").await?;
+        if answer.status == 503 { Ok(()) } else { Err(answer.shown()) }
+    })
+    .await;
+    let token = token_of(node, PASSWORD).await;
+    ask(node, "GET", "/api/dbs?consistency=local", Some(&token)).await.ok();
+    for place in &others {
+        cluster.nodes[*place].start().await;
+    }
+    cluster.settled().await;
+    eventually(30 * SECOND, "its use is enough to be listed", async || {
+        let answer = ask(&cluster.nodes[others[0]], "GET", "/api/tokens", Some(&token)).await.success()?;
+        let is_listed = answer.as_array().unwrap().iter().any(|login| login["current"] == true);
+        if is_listed { Ok(()) } else { Err(answer.to_string()) }
+    })
+    .await;
+}

@@ -18,6 +18,7 @@
 //! - `liveness`, `resources`: what must hold of the nodes
 //! - `run`: a cluster, clients, faults from a seed, and what must hold in the end
 //! - `report`: what a run says
+//! - `planted`: bugs on purpose, which must be found
 //! - `history`: what was asked and answered, and what watchers were told
 //! - `clients`: who asks, one kind a file; `watchers`: who is told changes; `workload`: all of them at work
 //! - `ending`: what all nodes hold in the end
@@ -40,6 +41,8 @@ mod liveness;
 mod machines;
 mod network;
 mod places;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod report;
 mod resources;
 mod run;
@@ -78,7 +81,7 @@ async fn holds(options: Options) {
 fn short_run() {
     apart::run("short_run", async || {
         for seed in [1, fresh_seed()] {
-            holds(Options { seed, nodes: 3, length: Duration::from_secs(35), long: false }).await;
+            holds(Options { seed, ..Options::default() }).await;
         }
     });
 }
@@ -92,6 +95,9 @@ fn long_run() {
     apart::run("long_run", async || {
         let minutes: f64 = setting("FAULTS_MINUTES", 5.0);
         let (seed, nodes) = (setting("FAULTS_SEED", fresh_seed()), setting("FAULTS_NODES", 3));
-        holds(Options { seed, nodes, length: Duration::from_secs_f64(minutes * 60.0), long: true }).await;
+        let only = std::env::var("FAULTS_ONLY").unwrap_or_default();
+        let only = only.split(',').map(|only| only.trim().to_owned()).filter(|only| !only.is_empty()).collect();
+        let length = Duration::from_secs_f64(minutes * 60.0);
+        holds(Options { seed, nodes, length, long: true, only, ..Options::default() }).await;
     });
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use jettra_server::planted::Bug;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -34,6 +35,19 @@ pub struct Options {
     pub length: Duration,
     /// Whether it tells each few seconds how far it is, and the nodes become the next version on the way.
     pub long: bool,
+    /// The only kinds of faults; none: all.
+    pub only: Vec<String>,
+    /// The nodes' longest election time-out.
+    pub election: Duration,
+    /// What is wrong with the nodes on purpose.
+    pub bug: Option<Bug>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let (only, election) = (Vec::new(), Duration::from_millis(400));
+        Options { seed: 1, nodes: 3, length: Duration::from_secs(35), long: false, only, election, bug: None }
+    }
 }
 
 /// How long a cluster is left alone before the first fault.
@@ -93,11 +107,21 @@ impl Run {
         };
         let timeline = Timeline::new();
         // Followers that were away for a while need snapshots.
-        let settings = json!({ "LogRetainEntries": 200, "LogRetainBytes": 1 << 20, "DiskReserveBytes": 8 << 20 });
+        let longest = u64::try_from(options.election.as_millis()).unwrap();
+        let settings = json!({
+            "ElectionMinMs": longest / 2, "ElectionMaxMs": longest,
+            "LogRetainEntries": 200, "LogRetainBytes": 1 << 20, "DiskReserveBytes": 8 << 20,
+        });
         let mut places = Places::choose(options.nodes, &seed);
-        let prepare = |place, node: &mut Node| places.prepare(place, node);
+        let prepare = |place, node: &mut Node| {
+            places.prepare(place, node);
+            if let Some(bug) = options.bug {
+                node.set_env("JETTRA_PLANTED_BUG", bug.name());
+            }
+        };
         let machines = Machines::start(dir.path(), options.nodes, network.as_ref(), settings, prepare).await;
         let mut world = World::new(machines, network);
+        world.election = options.election;
         (world.small_disk, world.clock) = (places.small_disk, places.clock);
         untried.extend(places.untried);
         if options.long {
@@ -108,11 +132,10 @@ impl Run {
         }
         load(&world).await;
         let world = Arc::new(world);
-        let only = std::env::var("FAULTS_ONLY").ok();
-        let wanted = |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|only| only.trim() == name));
+        let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
         let possible = |kind: &dyn Fault| wanted(kind.name()) && kind.needs().iter().all(|need| world.has(*need));
         let kinds: Vec<_> = faults::all().into_iter().filter(|kind| possible(&**kind)).collect();
-        assert!(!kinds.is_empty(), "no fault of FAULTS_ONLY is possible here");
+        assert!(!kinds.is_empty(), "none of these faults is possible here: {:?}", options.only);
         let clients = Workload::start(&world.machines.directory, &seed.fork("workload"), workload::Options::default());
         let verdict = Verdict {
             seed: options.seed,

@@ -50,6 +50,8 @@ pub struct World {
     pub small_disk: Option<(usize, PathBuf)>,
     /// The place of the node with a clock of its own, and the file that sets it.
     pub clock: Option<(usize, PathBuf)>,
+    /// The nodes' longest election time-out.
+    pub election: Duration,
     /// The program of the next version.
     pub next_version: Option<PathBuf>,
     /// Whether the nodes have become, or are becoming, the next version.
@@ -68,6 +70,7 @@ impl World {
             starvation: Starvation::watch(),
             small_disk: None,
             clock: None,
+            election: Duration::from_millis(400),
             next_version: None,
             upgraded: AtomicBool::new(false),
             claims: Mutex::default(),

@@ -20,28 +20,36 @@ const SYNC: Duration = Duration::from_millis(2);
 const ROTATION_MIB: usize = 34;
 
 /// What was done and what was told.
-struct Run {
-    recording: Arc<[Op]>,
+pub struct Run {
+    pub recording: Arc<[Op]>,
     story: Vec<Told>,
 }
 
 /// What is recorded.
-struct Plan {
-    /// Writes of each of its two lives.
-    writes: usize,
-    lies: Lies,
+pub struct Plan {
+    /// How often it is started.
+    pub lives: usize,
+    /// Writes of each of its lives.
+    pub writes: usize,
+    pub lies: Lies,
     /// Whether it begins a second file of its log.
-    rotates: bool,
+    pub rotates: bool,
 }
 
 /// Records a node that takes writes, makes durable points, purges its log, is killed and goes on.
 async fn record(seed: &Seed, plan: Plan) -> Option<Run> {
+    record_with(seed, plan, |_| {}).await
+}
+
+/// The same with a node that is prepared before it starts.
+pub async fn record_with(seed: &Seed, plan: Plan, prepare: impl Fn(&mut Node)) -> Option<Run> {
     let disk = Arc::new(Disk::mount(SYNC)?);
     disk.lie(plan.lies);
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::new(dir.path(), "alone", settings(&disk.path().join("data")));
+    prepare(&mut node);
     let story = Story::default();
-    for life in ["a", "b"] {
+    for life in ["a", "b", "c"].into_iter().take(plan.lives) {
         node.start().await;
         let clients = Clients::start(3, life, vec![node.url()], disk.moment(), &story, seed);
         clients.go_on(plan.writes / 2).await;
@@ -107,7 +115,7 @@ impl Run {
     }
 
     /// Looks at the states of all `is_chosen` moments, and starts the program on each `nth`.
-    fn look(&self, seed: &Seed, drawn: usize, nth: usize, is_chosen: impl FnMut(usize) -> bool) -> Findings {
+    pub fn look(&self, seed: &Seed, drawn: usize, nth: usize, is_chosen: impl FnMut(usize) -> bool) -> Findings {
         let mut findings = Findings::new(&self.recording);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::block_in_place(|| {
@@ -126,26 +134,31 @@ impl Run {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_node_acknowledged_is_there_after_a_power_cut() {
     let seed = cuts::seed(Some(1));
-    let Some(run) = record(&seed, Plan { writes: 60, lies: Lies::None, rotates: false }).await else { return };
+    let Some(run) = record(&seed, Plan { lives: 2, writes: 60, lies: Lies::None, rotates: false }).await else {
+        return;
+    };
     let mut chosen = seed.fork("moments");
     let every = run.recording.len() / 25;
     run.look(&seed, 1, 20, |_| chosen.below(every) == 0).none();
 }
 
-/// All points: `POWER_SEED=… cargo test --release --test power -- --ignored --nocapture every_point`
+/// All moments, or each `POWER_EVERY`th:
+/// `POWER_SEED=… cargo test --release --test power -- --ignored --nocapture every_point`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes many minutes"]
 async fn every_point_of_a_long_run_of_a_node() {
     let seed = cuts::seed(None);
-    let Some(run) = record(&seed, Plan { writes: 300, lies: Lies::None, rotates: true }).await else { return };
-    run.look(&seed, 2, 50, |_| true).none();
+    let Some(run) = record(&seed, Plan { lives: 3, writes: 300, lies: Lies::None, rotates: true }).await else {
+        return;
+    };
+    run.look(&seed, 2, 50, cuts::each_nth()).none();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_lies_is_found_out() {
     let seed = cuts::seed(Some(1));
     for lies in [Lies::Files, Lies::Names, Lies::All] {
-        let Some(run) = record(&seed, Plan { writes: 10, lies, rotates: false }).await else { return };
+        let Some(run) = record(&seed, Plan { lives: 1, writes: 10, lies, rotates: false }).await else { return };
         let end = run.recording.len();
         assert!(run.look(&seed, 3, 1000, |at| at == end).count() > 0, "{lies:?}");
     }

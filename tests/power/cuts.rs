@@ -144,6 +144,12 @@ impl Findings {
         self.found.values().map(|(count, _)| count).sum()
     }
 
+    /// One of them.
+    #[cfg(feature = "planted-bugs")]
+    pub fn first(&self) -> &str {
+        self.found.values().next().map_or("", |(_, why)| why)
+    }
+
     /// Fails where anything was found.
     pub fn none(self) {
         println!("{} operations, {} states in {:?}", self.recording.len(), self.states, self.began.elapsed());
@@ -159,6 +165,12 @@ pub fn seed(fixed: Option<u64>) -> Seed {
     let seed = given.or(fixed).unwrap_or_else(now);
     println!("POWER_SEED={seed}");
     Seed::new(seed)
+}
+
+/// Each `POWER_EVERY`th moment, or each.
+pub fn each_nth() -> impl FnMut(usize) -> bool {
+    let nth = std::env::var("POWER_EVERY").map_or(1, |nth| nth.parse().expect("POWER_EVERY is a number"));
+    move |at: usize| at.is_multiple_of(nth)
 }
 
 /// A folder in memory where there is one: these files need to survive nothing.

@@ -16,6 +16,7 @@
 //! - `alone`: one node
 //! - `trio`: three nodes that lose their power together
 //! - `images`: three nodes on block devices that are copied while they work
+//! - `planted`: bugs that were put in on purpose are found
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../common/mod.rs"]
@@ -34,6 +35,8 @@ mod layer;
 mod model;
 mod mount;
 mod open;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod told;
 mod tree;
 mod trio;

@@ -39,9 +39,9 @@ enum Promise {
 }
 
 /// What was done and what was told.
-struct Run {
+pub struct Run {
     cluster: Cluster,
-    recording: Arc<[Op]>,
+    pub recording: Arc<[Op]>,
     story: Vec<Told>,
     /// With the number of operations that the disk had seen by then.
     promises: Vec<(usize, Promise)>,
@@ -61,7 +61,7 @@ pub fn name(place: usize) -> String {
 
 /// Records a cluster that begins, takes writes, brings a node up by a snapshot, votes and loses its leader, until the
 /// power is cut while it acknowledges.
-async fn record(seed: &Seed, writes: usize, prepare: impl Fn(&mut Node)) -> Option<Run> {
+pub async fn record(seed: &Seed, writes: usize, prepare: impl Fn(&mut Node)) -> Option<Run> {
     let disk = Arc::new(Disk::mount(SYNC)?);
     let root = disk.path().to_owned();
     let mut cluster = Cluster::unregistered(|number| (number <= SIZE).then(|| config(number - 1, &root))).await;
@@ -201,6 +201,11 @@ pub async fn compare(cluster: &mut Cluster, known: &BTreeMap<&str, Known<'_>>) -
         node.start().await;
     }
     cluster.settled().await;
+    read(cluster, known).await
+}
+
+/// Reads on each node what was acknowledged.
+pub async fn read(cluster: &Cluster, known: &BTreeMap<&str, Known<'_>>) -> Result<(), String> {
     for node in &cluster.nodes {
         for known in known.values() {
             let answer = node.get(&format!("/api/doc?db=power&col=cut&id={}", known.last.id)).await;
@@ -272,7 +277,7 @@ impl Run {
     }
 
     /// Looks at the states of all `is_chosen` moments, and starts the cluster on each `nth`.
-    fn look(&mut self, seed: &Seed, drawn: usize, nth: usize, is_chosen: impl FnMut(usize) -> bool) -> Findings {
+    pub fn look(&mut self, seed: &Seed, drawn: usize, nth: usize, is_chosen: impl FnMut(usize) -> bool) -> Findings {
         let recording = self.recording.clone();
         let mut findings = Findings::new(&recording);
         let runtime = tokio::runtime::Handle::current();
@@ -304,11 +309,12 @@ async fn what_three_nodes_acknowledged_is_there_after_a_power_cut_of_all() {
     run.look(&seed, 2, 2, |at| at == end).none();
 }
 
-/// All points: `POWER_SEED=… cargo test --release --test power -- --ignored --nocapture every_point`
+/// All moments, or each `POWER_EVERY`th:
+/// `POWER_SEED=… cargo test --release --test power -- --ignored --nocapture every_point`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes hours"]
 async fn every_point_of_a_long_run_of_three_nodes() {
     let seed = cuts::seed(None);
     let Some(mut run) = record(&seed, 100, |_| {}).await else { return };
-    run.look(&seed, 2, 50, |_| true).none();
+    run.look(&seed, 2, 50, cuts::each_nth()).none();
 }

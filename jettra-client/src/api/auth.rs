@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::request::Request;
 use crate::retry::Safety;
 use crate::settings::Identity;
-use crate::wire::LoginAnswer;
+use crate::wire::{Login, LoginAnswer};
 
 impl JettraClient {
     /// Exchanges the credentials for a token and uses that from now on. When it ends, the client goes
@@ -70,6 +70,40 @@ impl JettraClient {
         }
         self.call(Request::post("/api/logout", Safety::Idempotent)).await?;
         inner.identity().token = None;
+        Ok(())
+    }
+
+    /// Who is logged in, newest first, 10 000 at most. For administrators.
+    ///
+    /// # Errors
+    /// Code `forbidden` for others.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> jettra_client::Result<()> {
+    /// # let node = jettra_client::testing::FakeNode::start().unwrap();
+    /// # let port = node.port();
+    /// use jettra_client::JettraClient;
+    ///
+    /// let client = JettraClient::new("localhost", port, "admin", "password");
+    /// client.login().await?;
+    /// let logins = client.logins().await?;
+    /// assert!(logins[0].current);
+    /// client.end_login(&logins[0].id).await?;
+    /// assert!(client.logins().await?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn logins(&self) -> Result<Vec<Login>> {
+        self.call_json(Request::read("/api/tokens")).await
+    }
+
+    /// Ends somebody's login, by the id that [`logins`](JettraClient::logins) gives. For administrators.
+    ///
+    /// # Errors
+    /// Code `not_found` if nobody is logged in by it; `forbidden` for others than administrators.
+    pub async fn end_login(&self, id: &str) -> Result<()> {
+        self.call(Request::delete("/api/tokens", Safety::Idempotent).param("id", id)).await?;
         Ok(())
     }
 

@@ -123,6 +123,11 @@ fn login(store: &mut Store, call: &Call) -> Reply {
     Reply::json(&json!({"token": token, "role": "admin", "expires": 4_102_444_800_000_u64}))
 }
 
+/// A token's id, which does not tell the token.
+fn id_of(token: &str) -> &str {
+    token.strip_prefix("Bearer ").and_then(|token| token.split('-').next()).unwrap_or_default()
+}
+
 fn read(store: &Store, place: usize, call: &Call) -> Reply {
     let (db, col, id) = call.place();
     let count = |matching: usize| Reply::json(&json!({"count": matching}));
@@ -152,6 +157,14 @@ fn read(store: &Store, place: usize, call: &Call) -> Reply {
         "/api/dbs" => {
             let entry = |(name, engine)| json!({"name": name, "engine": engine});
             Reply::json(&store.engines.iter().map(entry).collect())
+        }
+        "/api/tokens" => {
+            let login = |token: &String| {
+                json!({"id": id_of(token), "user": "admin", "role": "admin", "issued": 1_700_000_000_000_u64,
+                       "expires": 4_102_444_800_000_u64, "ends": 4_102_444_800_000_u64,
+                       "current": call.authorization.as_ref() == Some(token)})
+            };
+            Reply::json(&store.tokens.iter().map(login).collect())
         }
         "/api/cluster" => cluster(store, place),
         "/api/cluster/settings" => Reply::json(&json!({"maxVersions": 100})),
@@ -224,6 +237,15 @@ fn write(store: &mut Store, call: &Call) -> Reply {
             Some(_) => Reply::status("Logged out"),
             None => Reply::error(ErrorCode::BadRequest, "only a token can be ended"),
         },
+        ("DELETE", "/api/tokens") => {
+            match store.tokens.iter().find(|token| id_of(token) == call.param("id")).cloned() {
+                Some(token) => {
+                    store.tokens.remove(&token);
+                    Reply::status("Logged out")
+                }
+                None => Reply::not_found("login"),
+            }
+        }
         ("POST", "/api/change-password") => {
             if call.field("oldPassword") != store.password {
                 return Reply::error(ErrorCode::Unauthorized, "the old password is wrong");

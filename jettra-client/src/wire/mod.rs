@@ -75,6 +75,26 @@ pub struct LoginAnswer {
     pub expires: u64,
 }
 
+/// A login that is good: an item of `GET /api/tokens`. The token itself is shown to nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// The token's id, to end it by.
+    pub id: String,
+    /// Who logged in.
+    pub user: String,
+    /// The user's role.
+    pub role: String,
+    /// When, in milliseconds since 1970.
+    pub issued: u64,
+    /// When the token ends unless it is used before, in milliseconds since 1970.
+    pub expires: u64,
+    /// When it ends however often it is used, in milliseconds since 1970.
+    pub ends: u64,
+    /// Whether the list was asked for with this very token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub current: bool,
+}
+
 impl std::fmt::Debug for LoginAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LoginAnswer").field("role", &self.role).field("expires", &self.expires).finish_non_exhaustive()

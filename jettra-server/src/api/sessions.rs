@@ -1,4 +1,4 @@
-//! Login and passwords.
+//! Login, who is logged in, and passwords.
 
 use std::sync::Arc;
 
@@ -10,10 +10,13 @@ use super::request::Request;
 use super::{Access, App, Route, route};
 use crate::auth::Role;
 use crate::error::Result;
+use crate::limits;
 
 pub(super) const ROUTES: &[Route] = &[
     route!(POST "/api/login", Access::Public, Plain, [], "gives a token for a name and a password", login),
     route!(POST "/api/logout", Access::Role(Role::Reader), Plain, [], "ends the token that it is sent with, on every node; with {\"everywhere\":true} all tokens of the user", logout),
+    route!(GET "/api/tokens", Access::Role(Role::Admin), Read, ["limit?"], "who is logged in, newest first", logins),
+    route!(DELETE "/api/tokens", Access::Role(Role::Admin), Write, ["id"], "ends the login with this id, on every node", end_login),
     route!(POST "/api/change-password", Access::Role(Role::Reader), Plain, [], "sets a password", change_password),
 ];
 
@@ -41,6 +44,18 @@ async fn logout(app: &Arc<App>, request: Request) -> Result<Answer> {
     } else {
         app.auth.logout(&request.principal, &request.call).await?;
     }
+    Answer::json(&json!({"status": "Logged out"}))
+}
+
+async fn logins(app: &Arc<App>, request: Request) -> Result<Answer> {
+    let index = request.ready_to_read(app).await?;
+    let limit = request.query.parsed::<i64>("limit", "a number")?.unwrap_or(0);
+    let limit = usize::try_from(limit).ok().filter(|n| *n > 0).unwrap_or(limits::LOGINS).min(limits::LOGINS);
+    Ok(Answer::json(&app.auth.logins(&request.principal, limit).await?)?.index(index))
+}
+
+async fn end_login(app: &Arc<App>, request: Request) -> Result<Answer> {
+    app.auth.end_login(&request.call, request.query.required("id")?).await?;
     Answer::json(&json!({"status": "Logged out"}))
 }
 

@@ -3,11 +3,12 @@
 //! - `origin`: is it the user that this node runs as; `page`: is it a browser that was led here
 //! - `password`: Argon2id, and the memory of what was right
 //! - `attempts`: how fast passwords may be guessed
-//! - `token`: what login gives
+//! - `token`: what login gives; `logins`: who has one
 //!
 //! All of it meets in [`Auth::principal`], the one place where a request gets its principal.
 
 mod attempts;
+mod logins;
 mod origin;
 mod page;
 mod password;
@@ -251,15 +252,21 @@ impl Auth {
         }
         let role = users.get(&valid.user).filter(|user| user.rev == valid.user_rev).map(|user| user.role);
         let role = role.ok_or_else(|| Error::unauthorized("the token has ended: log in again"))?;
-        if let Some(expires_ms) = valid.renewal(now)
+        let renewal = valid.renewal(now).map(|expires_ms| Op::TokenRenew {
+            id: valid.id.clone(),
+            user: valid.user.clone(),
+            expires_ms,
+        });
+        let record = valid.record(now).filter(|record| record.feature_level() <= state.feature_level());
+        // A login that is not known yet is not renewed before it is: the renewal comes with its next use.
+        if let Some(op) = record.or(renewal)
             && self.renewals.begin(&valid.id, now)
         {
-            let op = Op::TokenRenew { id: valid.id.clone(), user: valid.user.clone(), expires_ms };
             let cluster = self.cluster.clone();
             tokio::spawn(async move {
                 let call = Call::internal(Duration::from_secs(10));
                 if let Err(e) = cluster.write(&call, &Command::new(op)).await {
-                    tracing::warn!(error = %e, "a token could not be renewed");
+                    tracing::warn!(error = %e, "the use of a token could not be kept");
                 }
             });
         }
@@ -269,7 +276,7 @@ impl Auth {
     /// `POST /api/login`.
     ///
     /// # Errors
-    /// `unauthorized` for wrong credentials.
+    /// `unauthorized` for wrong credentials; `busy` where there are too many logins.
     pub async fn login(&self, name: &str, password: &str, origin: &Origin) -> Result<LoginAnswer> {
         self.wait_until_set().await?;
         self.wait_for_key().await;
@@ -280,10 +287,14 @@ impl Auth {
         };
         let state = self.cluster.state()?;
         let user = state.user(&principal.name);
-        let rev = user.map_or(0, |u| u.rev);
+        let rev = user.as_ref().map_or(0, |u| u.rev);
         let now = self.cluster.time_ms();
+        let (token, record) = token::issue(&state, &principal.name, rev, now)?;
+        if user.is_some() {
+            self.keep_login(&state, record).await?;
+        }
         Ok(LoginAnswer {
-            token: format!("Bearer {}", token::issue(&state, &principal.name, rev, now)?),
+            token: format!("Bearer {token}"),
             role: principal.role.as_str().to_owned(),
             expires: now + limits::TOKEN_MS,
         })

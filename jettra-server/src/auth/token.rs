@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::state::State;
+use crate::state::{Op, State};
 
 /// The clocks of the node that issued a token and of the one that looks at it may differ by so much, in milliseconds.
 const CLOCKS_MS: u64 = 60 * 1000;
@@ -34,11 +34,23 @@ pub struct Valid {
     pub user: String,
     /// The user's revision at that time.
     pub user_rev: u64,
+    /// Whether the cluster knows of the login, and lists it.
+    pub listed: bool,
     issued: u64,
     ends: u64,
 }
 
+/// The record of a login is on its way for so long, in milliseconds.
+const ON_ITS_WAY_MS: u64 = 5_000;
+
 impl Valid {
+    /// The record of the login, where there should be one by now and is none: it was made while nobody could write one,
+    /// or by a version that wrote none.
+    pub fn record(&self, now: u64) -> Option<Op> {
+        let is_due = !self.listed && self.issued.saturating_add(ON_ITS_WAY_MS) < now;
+        is_due.then(|| record(&self.id, &self.user, self.user_rev, self.issued))
+    }
+
     /// Until when it should be renewed, if it is in the second half of its life and may live on.
     pub fn renewal(&self, now: u64) -> Option<u64> {
         let until = (now + limits::TOKEN_MS).min(self.issued.saturating_add(limits::TOKEN_LONGEST_MS));
@@ -53,14 +65,20 @@ fn mac(state: &State, content: &[u8]) -> Result<[u8; 32]> {
     Ok(blake3::keyed_hash(&key, content).into())
 }
 
-/// A token for `user`.
+/// A token for `user`, and the record of it.
 ///
 /// # Errors
 /// `unavailable` before the cluster has a key.
-pub fn issue(state: &State, user: &str, rev: u64, now: u64) -> Result<String> {
+pub fn issue(state: &State, user: &str, rev: u64, now: u64) -> Result<(String, Op)> {
     let content = Content { id: crate::random::hex::<8>(), user: user.to_owned(), rev, issued: now };
+    let record = record(&content.id, user, rev, now);
     let content = serde_json::to_vec(&content).map_err(|e| Error::internal(e.to_string()))?;
-    Ok(format!("{}.{}", BASE64.encode(&content), BASE64.encode(mac(state, &content)?)))
+    Ok((format!("{}.{}", BASE64.encode(&content), BASE64.encode(mac(state, &content)?)), record))
+}
+
+fn record(id: &str, user: &str, user_rev: u64, issued_ms: u64) -> Op {
+    let expires_ms = issued_ms.saturating_add(limits::TOKEN_MS);
+    Op::TokenIssue { id: id.to_owned(), user: user.to_owned(), user_rev, issued_ms, expires_ms }
 }
 
 /// Checks a token's signature and age.
@@ -77,7 +95,7 @@ pub fn check(state: &State, token: &str, now: u64) -> Result<Valid> {
     }
     let content: Content = serde_json::from_slice(&content).map_err(|_| wrong())?;
     let known = state.token(&content.id).map_err(|e| Error::internal(e.to_string()))?;
-    let (renewed, ended) = known.unwrap_or_default();
+    let (renewed, ended) = known.as_ref().map_or((0, false), |token| (token.expires_ms, token.ended));
     if content.issued > now.saturating_add(CLOCKS_MS) {
         return Err(Error::unauthorized(
             "the token was issued at a time that has not come yet here: set the clocks of the nodes, and log in again",
@@ -89,7 +107,8 @@ pub fn check(state: &State, token: &str, now: u64) -> Result<Valid> {
     if ended || ends <= now {
         return Err(Error::unauthorized("the token has ended: log in again"));
     }
-    Ok(Valid { id: content.id, user: content.user, user_rev: content.rev, issued: content.issued, ends })
+    let listed = known.is_some_and(|token| token.issued.is_some());
+    Ok(Valid { id: content.id, user: content.user, user_rev: content.rev, listed, issued: content.issued, ends })
 }
 
 /// Which tokens this node is renewing, so that each is renewed once.
@@ -117,7 +136,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::state::{Command, LogEntry, Op, Payload, Settings};
+    use crate::state::{Command, LogEntry, Payload, Settings};
     use crate::storage::MemoryEngine;
 
     const MINUTE: u64 = 60_000;
@@ -154,7 +173,7 @@ mod tests {
         };
         let set = || Op::SetUser { user: user.clone(), only_if_no_admin: false };
         let fresh = state(vec![set()]);
-        let token = issue(&fresh, "ann", 2, NOW).unwrap();
+        let (token, record) = issue(&fresh, "ann", 2, NOW).unwrap();
         assert!(check(&fresh, &token, NOW + 14 * MINUTE).is_ok() && check(&fresh, &token, NOW + 15 * MINUTE).is_err());
         // Clocks may differ a little; a token of next year is nobody's.
         assert!(check(&fresh, &token, NOW - MINUTE).is_ok() && check(&fresh, &token, NOW - MINUTE - 1).is_err());
@@ -167,7 +186,63 @@ mod tests {
         let renewed = state(vec![set(), renewed(late + 5 * MINUTE)]);
         assert_eq!(check(&renewed, &token, late).unwrap().renewal(late), None, "it has twelve hours");
         assert!(check(&renewed, &token, late + MINUTE).is_err());
-        let ended = Op::TokenEnd { id: id(&token), user: "ann".into(), until_ms: NOW + limits::TOKEN_LONGEST_MS };
-        assert!(check(&state(vec![set(), ended]), &token, NOW).is_err());
+        let ended = || Op::TokenEnd { id: id(&token), user: "ann".into(), until_ms: NOW + limits::TOKEN_LONGEST_MS };
+        assert!(check(&state(vec![set(), ended()]), &token, NOW).is_err());
+
+        // The record that a node sends late ends nothing and revives nothing.
+        let in_time = check(&fresh, &token, NOW + 6_000).unwrap().record(NOW + 6_000);
+        assert_eq!(in_time, Some(record.clone()));
+        let until = NOW + 20 * MINUTE;
+        let late = state(vec![set(), renewal_of(&token, until), record.clone()]);
+        assert_eq!(late.logins(NOW).unwrap()[0].expires_ms, until);
+        assert_eq!(check(&late, &token, NOW + 6_000).unwrap().record(NOW + 6_000), None);
+        let gone = state(vec![set(), record.clone(), ended(), record.clone()]);
+        assert!(check(&gone, &token, NOW).is_err() && gone.logins(NOW).unwrap().is_empty());
+        // Renewed it is the login that it was; a changed user ends it.
+        let known = state(vec![set(), record.clone(), renewal_of(&token, until)]);
+        let listed = known.logins(NOW).unwrap();
+        assert_eq!((listed.len(), listed[0].expires_ms, listed[0].issued.unwrap().at_ms), (1, until, NOW));
+        assert!(known.logins(until).unwrap().is_empty());
+        assert!(state(vec![set(), record, set()]).logins(NOW).unwrap().is_empty());
+    }
+
+    fn renewal_of(token: &str, expires_ms: u64) -> Op {
+        Op::TokenRenew { id: id(token), user: "ann".into(), expires_ms }
+    }
+
+    #[test]
+    fn logins_are_bounded_and_those_that_have_ended_make_room() {
+        let user = crate::state::NewUser {
+            name: "ann".into(),
+            role: crate::state::UserRole::Admin,
+            password_hash: "x".into(),
+            databases: vec![],
+        };
+        let state = state(vec![
+            Op::SetUser { user, only_if_no_admin: false },
+            Op::SetSettings(Settings { max_sessions: 1000, ..Settings::default() }.to_map()),
+        ]);
+        let login = |index: u64, now: u64| {
+            let op = record(&format!("t{index}"), "ann", 2, now);
+            let command = Command::new(op).encode(now);
+            let entry = LogEntry { index, position: b"position", payload: Payload::Command(&command) };
+            state.apply(&[entry]).unwrap().remove(0).into_result()
+        };
+        for index in 4..904 {
+            login(index, NOW).unwrap();
+        }
+        let refused = login(904, NOW).unwrap_err();
+        assert!(refused.to_string().contains("too many logins"), "{refused}");
+        assert_eq!(state.logins(NOW).unwrap().len(), 900);
+        // Ending one is possible all the same.
+        let end = Op::TokenEnd { id: "t4".into(), user: "ann".into(), until_ms: NOW + 100 * MINUTE };
+        let command = Command::new(end).encode(NOW);
+        let entry = LogEntry { index: 905, position: b"position", payload: Payload::Command(&command) };
+        state.apply(&[entry]).unwrap().remove(0).into_result().unwrap();
+        assert_eq!(state.logins(NOW).unwrap().len(), 899);
+        for index in 906..1006 {
+            login(index, NOW + 15 * MINUTE).unwrap();
+        }
+        assert_eq!(state.logins(NOW + 15 * MINUTE).unwrap().len(), 100);
     }
 }

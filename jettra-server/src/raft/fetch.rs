@@ -181,7 +181,7 @@ mod tests {
             payload: EntryPayload::Blank,
         };
         let (written, done) = tokio::sync::oneshot::channel();
-        log.append(entries.map(entry).collect(), Box::new(|result| written.send(result).unwrap())).unwrap();
+        log.append(entries.map(entry).collect(), Box::new(|result| written.send(result).unwrap())).await.unwrap();
         done.await.unwrap().unwrap();
         if let Some(committed) = committed {
             log.save_committed(committed).unwrap();

@@ -105,7 +105,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        self.0.append(entries.into_iter().collect(), Box::new(|written| callback.io_completed(written)))
+        self.0.append(entries.into_iter().collect(), Box::new(|written| callback.io_completed(written))).await
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::log::{Entry, LogId, LogStore, Member};
@@ -50,12 +51,18 @@ pub enum SnapshotData {
 /// A snapshot as openraft hands it around.
 pub(super) type SnapshotOf = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
 
+/// The snapshot that openraft is told of while it starts. What it replays meanwhile is made durable behind it, or each
+/// start would wait for the disk.
+pub type AtStart = Arc<Mutex<Option<SnapshotMeta>>>;
+
 /// The state machine of one node.
 pub struct Machine {
     store: Arc<StateStore>,
     /// What `apply` waits for; the storage suite, which applies what it never appended, has none.
     log: Option<LogStore>,
     applied: watch::Sender<u64>,
+    /// While Raft starts: where the state stood when it was opened, which is durable.
+    at_start: AtStart,
     /// The next `apply` panics.
     #[cfg(test)]
     dies: bool,
@@ -64,15 +71,27 @@ pub struct Machine {
 impl Machine {
     /// A state machine over `store`; `applied` is told the index of the last entry applied.
     pub fn new(store: Arc<StateStore>, log: Option<LogStore>, applied: watch::Sender<u64>) -> Self {
+        let opened = store.state().applied();
+        // What cannot be read is an error of `applied_state`.
+        let at_start = stands_at(&opened.position, opened.membership.as_deref())
+            .ok()
+            .filter(|_| opened.index.is_some())
+            .map(|(last_log_id, last_membership)| SnapshotMeta { last_log_id, last_membership });
         let machine = Machine {
             store,
             log,
             applied,
+            at_start: Arc::new(Mutex::new(at_start)),
             #[cfg(test)]
             dies: false,
         };
         machine.tell_applied();
         machine
+    }
+
+    /// To be emptied once Raft has started.
+    pub fn at_start(&self) -> AtStart {
+        self.at_start.clone()
     }
 
     #[cfg(test)]
@@ -305,6 +324,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf>> {
+        if let Some(meta) = self.at_start.lock().clone() {
+            return Ok(Some(Snapshot { meta, snapshot: SnapshotData::DurablePoint }));
+        }
         let state = self.store.state();
         if state.applied().index.is_none() {
             return Ok(None);

@@ -58,6 +58,7 @@ mod garbage;
 mod halt;
 mod journal;
 pub mod json;
+mod logins;
 mod machine;
 pub mod names;
 pub mod outcome;

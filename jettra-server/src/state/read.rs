@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jettra_client::wire::DatabaseInfo;
 
-use super::apply::{TokenDoc, may, version_of};
+use super::apply::{may, version_of};
 use super::command::{By, Version};
 use super::envelope::Envelope;
 use super::halt::Halt;
@@ -18,7 +18,7 @@ use super::role::UserRole;
 use super::settings::Settings;
 use super::stats::Stats;
 use super::system;
-use super::view::{ClusterIdentity, MemberDoc, User, parse};
+use super::view::{ClusterIdentity, MemberDoc, User};
 use crate::error::Error;
 use crate::storage::{ChunkLimit, Engine, Order, Scan, keys};
 
@@ -171,15 +171,6 @@ impl State {
     /// Whether there is a user with the role `admin`.
     pub fn has_admin(&self) -> bool {
         self.view().core.users.values().any(|user| user.role == UserRole::Admin)
-    }
-
-    /// Until when a token was renewed, in milliseconds since 1970, and whether it was ended; `None` where neither was.
-    pub fn token(&self, id: &str) -> Result<Option<(u64, bool)>, Halt> {
-        let Some(bytes) = self.engine().get(&keys::current(system::TOKENS, id))? else { return Ok(None) };
-        let envelope = Envelope::decode(&bytes)?;
-        let Some(body) = envelope.body() else { return Ok(None) };
-        let doc: TokenDoc = parse(body, "a token")?;
-        Ok(Some((doc.expires, doc.ended)))
     }
 
     /// Whether somebody still has the right by which a request was let in, as this state knows it.

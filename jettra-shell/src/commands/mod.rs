@@ -39,6 +39,8 @@ mod revert;
 mod show_collections;
 mod show_dbs;
 mod show_version;
+mod tokens;
+mod tokens_end;
 mod update;
 mod use_db;
 mod watch;
@@ -55,6 +57,8 @@ pub const TABLE: &[Command] = &[
     connect::COMMAND,
     login::COMMAND,
     logout::COMMAND,
+    tokens::COMMAND,
+    tokens_end::COMMAND,
     federated_nodes::COMMAND,
     federated_leader::COMMAND,
     cluster_status::COMMAND,

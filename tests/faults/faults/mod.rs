@@ -6,6 +6,7 @@
 mod aimed;
 mod clock;
 mod disk;
+mod forgetful;
 mod freeze;
 mod kill;
 mod membership;
@@ -110,6 +111,7 @@ pub fn all() -> Vec<Box<dyn Fault>> {
     all.extend(partition::all());
     all.extend(weather::all());
     all.extend(membership::all());
+    all.push(Box::new(forgetful::Forgetful));
     all.extend(aimed::all());
     let others: [Box<dyn Fault>; 7] = [
         Box::new(membership::KilledWhilePromoting),

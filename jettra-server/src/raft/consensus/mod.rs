@@ -112,6 +112,7 @@ impl Consensus {
         let had_state = !log.is_pristine();
         let (applied_tx, applied) = watch::channel(0);
         let machine = Machine::new(store.clone(), Some(log.clone()), applied_tx);
+        let at_start = machine.at_start();
         let sending = Arc::new(Sending::default());
         let network = Network::new(peers, cluster.to_owned(), id, sending.clone(), applied.clone());
         let (failed_log, failed_store) = (log.clone(), store.clone());
@@ -121,6 +122,7 @@ impl Consensus {
                 .or_else(|| failed_store.fault())
                 .unwrap_or_else(|| Fault::new(Kind::Damage, e.to_string()))
         })?;
+        *at_start.lock() = None;
         // A single voter has promised nothing to anyone.
         let alone = raft.metrics().borrow_watched().membership_config.voter_ids().count() <= 1;
         let waits = had_state && !alone && !planted::has(Bug::VoteTooEarly);

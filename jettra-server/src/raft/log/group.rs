@@ -61,8 +61,22 @@ impl Writer {
         self.under_way = true;
         let group = std::mem::take(&mut self.waiting);
         metrics::histogram!("jettra_log_group_appends").record(group.len() as f64);
-        let asked = Asked::Group { group, shared: shared.clone(), started: Instant::now() };
-        self.log.flush(true, Some(asked.into()))
+        self.flush(Asked::Group { group, shared: shared.clone(), started: Instant::now() })
+    }
+
+    /// Has everything so far synced, and `asked` told.
+    ///
+    /// # Errors
+    /// When the log's writer thread has ended: why.
+    pub fn flush(&mut self, asked: Asked) -> io::Result<()> {
+        self.log.flush(true, Some(asked.into())).map_err(|e| self.why_stopped().unwrap_or(e))
+    }
+
+    /// Why the log's writer thread has ended. Waits for its end, so it is not to be asked while that thread goes on, nor
+    /// on it: there no flush is refused.
+    fn why_stopped(&self) -> Option<io::Error> {
+        let why = self.log.wait_worker_idle().err()?;
+        Some(io::Error::other(format!("the log's writer has stopped: {why}")))
     }
 }
 
@@ -103,7 +117,10 @@ impl Drop for Flushed {
     fn drop(&mut self) {
         let Some(asked) = self.0.take() else { return };
         // The thread that drops this may hold a lock that the answer needs, so another thread answers.
-        let answer = move || asked.answer(Err(io::Error::other("the log's writer has stopped")));
+        let answer = move || {
+            let why = asked.why_stopped().unwrap_or_else(|| io::Error::other("the log's writer has stopped"));
+            asked.answer(Err(why));
+        };
         if let Err(e) = std::thread::Builder::new().spawn(answer) {
             tracing::error!(error = %e, "those who wait for the log could not be told that it has stopped");
         }
@@ -111,6 +128,11 @@ impl Drop for Flushed {
 }
 
 impl Asked {
+    fn why_stopped(&self) -> Option<io::Error> {
+        let Asked::Group { shared, .. } = self else { return None };
+        shared.upgrade()?.writer.lock().why_stopped()
+    }
+
     fn answer(self, result: io::Result<()>) {
         let (group, shared, started) = match self {
             Asked::Group { group, shared, started } => (group, shared, started),

@@ -6,6 +6,7 @@
 //! tail from damage.
 
 mod check;
+mod chunks;
 mod codec;
 mod entry;
 mod fsyncs;
@@ -21,10 +22,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
+use raft_log::{RaftLog, Segment};
 use tokio::sync::{Notify, oneshot, watch};
 
+use self::chunks::Chunks;
 use self::codec::{StoredLogId, StoredPayload, StoredVote};
 pub use self::entry::Member;
 pub(super) use self::entry::{Entry, LeaderId, LogId, Proposal, Vote};
@@ -90,6 +92,7 @@ struct Shared {
     durable: watch::Sender<Durable>,
     mark: Mutex<Mark>,
     fsyncs: Fsyncs,
+    chunks: Chunks,
     dir: PathBuf,
     /// The first error of a write, which ends raft.
     fault: OnceLock<Fault>,
@@ -186,6 +189,7 @@ impl LogStore {
                 durable: watch::Sender::new(Durable { last, epoch: 0 }),
                 mark: Mutex::new(mark),
                 fsyncs: Fsyncs::default(),
+                chunks: Chunks::default(),
                 dir: dir.to_owned(),
                 fault: OnceLock::new(),
                 unread: OnceLock::new(),
@@ -275,7 +279,7 @@ impl LogStore {
         if planted::has(Bug::ForgetAVote) {
             return Ok(());
         }
-        self.synced(|log| log.save_vote(StoredVote(vote)).map(drop)).await
+        self.synced(|log| log.save_vote(StoredVote(vote))).await
     }
 
     /// Notes that entries are committed. It is on disk with the next append.
@@ -286,35 +290,52 @@ impl LogStore {
         let log = &mut self.shared.writer.lock().log;
         let known = log.log_state();
         // Behind an installed snapshot the commit can be ahead of what the log holds: not worth keeping.
-        if last_of(log) < Some(committed) || known.committed() >= Some(&StoredLogId(committed)) {
+        let is_ahead = last_of(log) < Some(committed) || known.committed() >= Some(&StoredLogId(committed));
+        if is_ahead || self.shared.chunks.are_awaited() {
             return Ok(());
         }
         // No flush of its own: the next append takes it along.
-        self.shared.note(log.commit(StoredLogId(committed)).map(drop))
+        self.shared.note(self.shared.chunks.write(log, |log| log.commit(StoredLogId(committed))))
     }
 
     /// Appends entries; `done` is told when they are on disk, or that they will not be.
     ///
     /// # Errors
     /// I/O errors, which end the log. `done` is then not told.
-    pub(super) fn append(&self, entries: Vec<Entry>, done: Done) -> io::Result<()> {
+    pub(super) async fn append(&self, entries: Vec<Entry>, done: Done) -> io::Result<()> {
         let Some(last) = entries.last().map(|e| e.log_id) else {
             done(Ok(()));
             return Ok(());
         };
-        let mut writer = self.shared.writer.lock();
-        let appended =
-            writer.log.append(entries.iter().map(|e| (StoredLogId(e.log_id), StoredPayload(e.payload.clone()))));
-        self.shared.note(appended)?;
-        self.shared.recent.lock().push(entries);
-        let epoch = self.shared.durable.borrow().epoch;
-        let waiting = Waiting { done, last, epoch, asked: Instant::now() };
-        if planted::has(Bug::AcknowledgeBeforeFlush) {
-            drop(writer);
-            group::tell(vec![waiting], &self.shared, &Ok(()));
-            return Ok(());
+        let asked = Instant::now();
+        let mut left = entries.iter();
+        loop {
+            self.shared.note(self.shared.chunks.ready().await)?;
+            let mut writer = self.shared.writer.lock();
+            self.shared.note(self.append_some(&mut writer.log, &mut left))?;
+            if left.len() == 0 {
+                self.shared.recent.lock().push(entries);
+                let epoch = self.shared.durable.borrow().epoch;
+                let waiting = Waiting { done, last, epoch, asked };
+                if planted::has(Bug::AcknowledgeBeforeFlush) {
+                    drop(writer);
+                    group::tell(vec![waiting], &self.shared, &Ok(()));
+                    return Ok(());
+                }
+                return self.shared.note(writer.commit(waiting, &Arc::downgrade(&self.shared)));
+            }
         }
-        self.shared.note(writer.commit(waiting, &Arc::downgrade(&self.shared)))
+    }
+
+    /// Appends what is `left` to the log, or as much until it has to wait for a new chunk.
+    fn append_some(&self, log: &mut RaftLog<LogTypes>, left: &mut std::slice::Iter<'_, Entry>) -> io::Result<()> {
+        while !self.shared.chunks.are_awaited()
+            && let Some(entry) = left.next()
+        {
+            let record = (StoredLogId(entry.log_id), StoredPayload(entry.payload.clone()));
+            self.shared.chunks.write(log, |log| log.append([record]))?;
+        }
+        Ok(())
     }
 
     /// Cuts off what is behind `last`, and returns when that is on disk.
@@ -340,7 +361,7 @@ impl LogStore {
         }
         self.shared.recent.lock().cut(next);
         tracing::info!(dir = %self.shared.dir.display(), next, "cutting off log entries that conflict with the leader's");
-        self.synced(|log| log.truncate(next).map(drop)).await?;
+        self.synced(|log| log.truncate(next)).await?;
         // The sync took all before the cut along.
         self.shared.durable.send_modify(|durable| durable.last = durable.last.max(last));
         Ok(())
@@ -352,7 +373,8 @@ impl LogStore {
     /// I/O errors, which end the log.
     pub(super) async fn purge(&self, upto: LogId) -> io::Result<()> {
         self.shared.recent.lock().forget(upto.index);
-        self.synced(|log| log.purge(StoredLogId(upto)).map(drop)).await?;
+        self.shared.note(self.shared.chunks.ready_for_removal().await)?;
+        self.synced(|log| log.purge(StoredLogId(upto))).await?;
         // A snapshot stands for the entries that it covers. Only now, since the mark follows.
         self.shared.durable.send_if_modified(|durable| {
             let raised = durable.last < Some(upto);
@@ -362,11 +384,12 @@ impl LogStore {
         Ok(())
     }
 
-    async fn synced(&self, write: impl FnOnce(&mut RaftLog<LogTypes>) -> io::Result<()>) -> io::Result<()> {
+    async fn synced(&self, write: impl FnOnce(&mut RaftLog<LogTypes>) -> io::Result<Segment>) -> io::Result<()> {
         let (tx, rx) = oneshot::channel();
+        self.shared.note(self.shared.chunks.ready().await)?;
         let asked = {
             let mut writer = self.shared.writer.lock();
-            write(&mut writer.log).and_then(|()| writer.log.flush(true, Some(Asked::Wake(tx).into())))
+            self.shared.chunks.write(&mut writer.log, write).and_then(|()| writer.flush(Asked::Wake(tx)))
         };
         self.shared.note(asked)?;
         let stopped = |_| Err(io::Error::other("the log's writer has stopped"));

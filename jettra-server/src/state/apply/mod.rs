@@ -23,6 +23,7 @@ use crate::error::Error;
 
 pub(super) use documents::version_of;
 pub(super) use membership::only_members;
+pub use users::Issued;
 pub(super) use users::{TokenDoc, may};
 
 /// Applies the entry that the stage has begun, and commits what it stages.
@@ -93,6 +94,9 @@ fn run(stage: &mut Stage<'_>, op: &Op) -> Result<Outcome, Halt> {
             Ok(Answer::Done { changed: false })
         }
         Op::SetUser { user, only_if_no_admin } => users::set_user(stage, user, *only_if_no_admin),
+        Op::TokenIssue { id, user, user_rev, issued_ms, expires_ms } => {
+            users::issue_token(stage, id, user, users::Issued { at_ms: *issued_ms, user_rev: *user_rev }, *expires_ms)
+        }
         Op::TokenRenew { id, user, expires_ms } => users::renew_token(stage, id, user, *expires_ms),
         Op::TokenEnd { id, user, until_ms } => users::end_token(stage, id, user, *until_ms),
     };

@@ -30,6 +30,20 @@ pub(in crate::state) struct TokenDoc {
     /// Whether it was ended before its time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
+    /// How it was issued, where that is known: of each login from feature level 2 on.
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Issued>,
+}
+
+/// How a token was issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    /// When, in milliseconds since 1970.
+    #[serde(rename = "issued")]
+    pub at_ms: u64,
+    /// The user's revision at that time.
+    #[serde(rename = "userRev")]
+    pub user_rev: u64,
 }
 
 /// Whether the user, and the token if it was by one, are still what they were when somebody was let in. The error says
@@ -78,41 +92,80 @@ pub(super) fn set_user(stage: &mut Stage<'_>, user: &NewUser, only_if_no_admin: 
     Ok(Answer::Done { changed: true })
 }
 
+/// One in so many of the records is not for logins: whatever logs in without end, tokens can be ended and renewed.
+const SPARE: u64 = 10;
+
+pub(super) fn issue_token(
+    stage: &mut Stage<'_>,
+    id: &str,
+    user: &str,
+    issued: Issued,
+    expires_ms: u64,
+) -> Result<Answer, AnswerOrHalt> {
+    let known = stage.live(system::TOKENS, id)?.as_ref().and_then(token_doc);
+    if known.as_ref().is_some_and(|doc| doc.ended || doc.issued.is_some()) {
+        return Ok(Answer::Done { changed: false });
+    }
+    // No login ends before the next one by so much: only after that it is worth a look.
+    let queue = token_queue(stage, expires_ms.saturating_sub(issued.at_ms));
+    stage.sweep(&queue, token_is_over)?;
+    if known.is_none() && stage.stats(system::TOKENS).count >= queue.max_count - queue.max_count / SPARE {
+        return Err(Error::busy(
+            "too many logins are under way; send name and password with each request, or try again when some have ended",
+        )
+        .into());
+    }
+    let expires = known.map_or(expires_ms, |doc| doc.expires.max(expires_ms));
+    let doc = TokenDoc { id: id.to_owned(), user: user.to_owned(), expires, ended: false, issued: Some(issued) };
+    keep_token(stage, doc, &queue)
+}
+
 pub(super) fn renew_token(
     stage: &mut Stage<'_>,
     id: &str,
     user: &str,
     expires_ms: u64,
 ) -> Result<Answer, AnswerOrHalt> {
-    let has_ended = stage.live(system::TOKENS, id)?.as_ref().and_then(token_doc).is_some_and(|doc| doc.ended);
-    if has_ended {
+    let known = stage.live(system::TOKENS, id)?.as_ref().and_then(token_doc);
+    if known.as_ref().is_some_and(|doc| doc.ended) {
         return Err(Error::conflict("the token has ended; log in again").into());
     }
-    keep_token(stage, TokenDoc { id: id.to_owned(), user: user.to_owned(), expires: expires_ms, ended: false })
+    let issued = known.and_then(|doc| doc.issued);
+    let doc = TokenDoc { id: id.to_owned(), user: user.to_owned(), expires: expires_ms, ended: false, issued };
+    keep_token(stage, doc, &token_queue(stage, 0))
 }
 
 pub(super) fn end_token(stage: &mut Stage<'_>, id: &str, user: &str, until_ms: u64) -> Result<Answer, AnswerOrHalt> {
-    keep_token(stage, TokenDoc { id: id.to_owned(), user: user.to_owned(), expires: until_ms, ended: true })
+    let doc = TokenDoc { id: id.to_owned(), user: user.to_owned(), expires: until_ms, ended: true, issued: None };
+    keep_token(stage, doc, &token_queue(stage, 0))
 }
 
-fn keep_token(stage: &mut Stage<'_>, doc: TokenDoc) -> Result<Answer, AnswerOrHalt> {
+/// The records of tokens; none is looked at again before `at_least_ms`.
+fn token_queue(stage: &Stage<'_>, at_least_ms: u64) -> Queue {
+    Queue {
+        records: system::TOKENS,
+        order: system::TOKEN_ORDER,
+        at_least_ms,
+        max_count: stage.core.settings.max_sessions,
+        max_bytes: u64::MAX,
+    }
+}
+
+/// A token says itself when it ends.
+fn token_is_over(token: &Envelope, now_ms: u64) -> bool {
+    token_doc(token).is_none_or(|doc| doc.expires <= now_ms)
+}
+
+fn keep_token(stage: &mut Stage<'_>, doc: TokenDoc, queue: &Queue) -> Result<Answer, AnswerOrHalt> {
     DocumentId::parse(&doc.id)?;
     if !stage.core.users.contains_key(&doc.user) {
         return Err(Error::not_found(format!("there is no user {}", shown(&doc.user))).into());
     }
-    let queue = Queue {
-        records: system::TOKENS,
-        order: system::TOKEN_ORDER,
-        // A token says itself when it ends.
-        at_least_ms: 0,
-        max_count: stage.core.settings.max_sessions,
-        max_bytes: u64::MAX,
-    };
     let is_new = stage.live(system::TOKENS, &doc.id)?.is_none();
     stage.save(system::TOKENS, &doc.id, json(&doc)?)?;
     if is_new {
-        stage.enqueue(&queue, &doc.id)?;
+        stage.enqueue(queue, &doc.id)?;
     }
-    stage.sweep(&queue, |token, now_ms| token_doc(token).is_none_or(|doc| doc.expires <= now_ms))?;
+    stage.sweep(queue, token_is_over)?;
     Ok(Answer::Done { changed: true })
 }

@@ -103,6 +103,13 @@ fn op(record: &Record<'_>) -> Result<Op> {
             },
             only_if_no_admin: record.find("only_if_no_admin") == Some(b"true"),
         },
+        "token_issue" => Op::TokenIssue {
+            id: record.text("id")?.into_owned(),
+            user: record.text("user")?.into_owned(),
+            user_rev: record.number("rev")?,
+            issued_ms: record.number("issued")?,
+            expires_ms: record.number("expires")?,
+        },
         "token_renew" => Op::TokenRenew {
             id: record.text("id")?.into_owned(),
             user: record.text("user")?.into_owned(),

@@ -83,6 +83,7 @@ fn op_name(op: &Op) -> &'static str {
         Op::ClusterStop { .. } => "cluster_stop",
         Op::ClusterUpdateNode { .. } => "cluster_update_node",
         Op::SetUser { .. } => "set_user",
+        Op::TokenIssue { .. } => "token_issue",
         Op::TokenRenew { .. } => "token_renew",
         Op::TokenEnd { .. } => "token_end",
         Op::ClusterEvent(_) => "cluster_event",
@@ -170,6 +171,13 @@ fn op_fields(op: &Op, object: &mut Object<'_>) {
             if *only_if_no_admin {
                 object.raw("only_if_no_admin", b"true");
             }
+        }
+        Op::TokenIssue { id, user, user_rev, issued_ms, expires_ms } => {
+            object.text("id", id);
+            object.text("user", user);
+            object.number("rev", *user_rev);
+            object.number("issued", *issued_ms);
+            object.number("expires", *expires_ms);
         }
         Op::TokenRenew { id, user, expires_ms } => {
             object.text("id", id);

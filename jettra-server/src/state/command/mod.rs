@@ -188,6 +188,19 @@ pub enum Op {
         /// Do it only while there is no administrator; else `conflict`.
         only_if_no_admin: bool,
     },
+    /// `token_issue`: somebody has logged in, and got a token; fine where that is known.
+    TokenIssue {
+        /// The token's id.
+        id: String,
+        /// Whose it is.
+        user: String,
+        /// The user's revision at that time.
+        user_rev: u64,
+        /// When it was issued, in milliseconds since 1970.
+        issued_ms: u64,
+        /// When it ends unless it is used before, in milliseconds since 1970.
+        expires_ms: u64,
+    },
     /// `token_renew`: a token lives until `expires_ms`.
     TokenRenew {
         /// The token's id.
@@ -238,6 +251,7 @@ impl Op {
             | Op::ClusterStop { .. }
             | Op::ClusterUpdateNode { .. }
             | Op::SetUser { .. }
+            | Op::TokenIssue { .. }
             | Op::TokenRenew { .. }
             | Op::TokenEnd { .. }
             | Op::ClusterEvent(_)
@@ -394,6 +408,7 @@ impl Op {
         let plain = |db: &DatabaseName, col: &CollectionName| db.is_plain() && col.is_plain();
         let is_plain = match self {
             Op::TokenEnd { .. } => return feature::RIGHTS,
+            Op::TokenIssue { .. } => return feature::LOGINS,
             Op::ClusterRegister { replica: true, .. } => return feature::REPLICAS,
             Op::ClusterUpdateNode { nodes } if nodes.iter().any(|node| node.replica.is_some()) => {
                 return feature::REPLICAS;

@@ -87,6 +87,13 @@ fn commands() -> Vec<Command> {
             },
             Op::ClusterUpdateNode { nodes: vec![NodeChange { replica: Some(false), ..NodeChange::of(node()) }] },
             Op::SetUser { user, only_if_no_admin: true },
+            Op::TokenIssue {
+                id: "t1".into(),
+                user: "ann".into(),
+                user_rev: 7,
+                issued_ms: 1_700_000_000_000,
+                expires_ms: 1_700_000_900_000,
+            },
             Op::TokenRenew { id: "t1".into(), user: "ann".into(), expires_ms: 1_700_000_900_000 },
             Op::TokenEnd { id: "t1".into(), user: "ann".into(), until_ms: 1_700_000_900_000 },
             Op::ClusterEvent(
