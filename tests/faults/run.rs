@@ -274,6 +274,21 @@ impl Run {
         );
     }
 
+    /// After a failure, what clients saw is of interest still: that needs nodes.
+    async fn start_again(&mut self) {
+        for machine in &self.world.machines.all {
+            let starts = async {
+                let mut node = machine.node.lock().await;
+                if node.has_ended() {
+                    node.start().await;
+                }
+            };
+            if let Err(panic) = std::panic::AssertUnwindSafe(starts).catch_unwind().await {
+                self.verdict.failures.push(said(&*panic));
+            }
+        }
+    }
+
     /// What clients saw.
     async fn found(&self, clients: workload::Running) -> checks::Report {
         let history = clients.stop().await;
@@ -291,6 +306,7 @@ impl Run {
     }
 
     async fn end(mut self) -> Verdict {
+        self.start_again().await;
         if let Some(clients) = self.clients.take() {
             let found = std::panic::AssertUnwindSafe(self.found(clients)).catch_unwind().await;
             match found {
