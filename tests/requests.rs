@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
 use common::{Answer, Cluster, Node};
 use serde_json::json;
 
@@ -93,6 +96,55 @@ async fn a_write_is_read_on_every_node_with_every_consistency() {
                 assert!(read.number("x-jettra-index") >= rev, "{consistency} on {}", reader.id);
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_names_an_index_that_it_reflects() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    let read = "/api/doc?db=db1&col=things&id=blinks&consistency=local";
+    let is_over = AtomicBool::new(false);
+    // Now it is there, now it is not; with something large beside it, which keeps the node busy.
+    let write = async {
+        let ballast = format!(r#"{{"text":"{}"}}"#, "x".repeat(100_000));
+        let mut changes = Vec::new();
+        while !is_over.load(Ordering::Relaxed) {
+            let saved = node.post(THINGS, r#"{"_id":"blinks"}"#).await;
+            changes.push((saved.ok()["rev"].as_u64().unwrap(), None));
+            node.post("/api/doc?db=db1&col=ballast", &ballast).await.ok();
+            let begun = Instant::now();
+            let deleted = node.delete("/api/doc?db=db1&col=things&id=blinks").await;
+            changes.push((deleted.number("x-jettra-index"), Some(begun)));
+        }
+        changes
+    };
+    let watch = async || {
+        let mut seen = Vec::new();
+        for _ in 0..400 {
+            let answer = node.get(read).await;
+            let rev = answer.header("etag").map(|etag| etag.trim_matches('"').parse::<u64>().unwrap());
+            seen.push((rev, answer.number("x-jettra-index"), Instant::now()));
+        }
+        seen
+    };
+    let readers = async {
+        let seen = futures_util::future::join_all((0..8).map(|_| watch())).await;
+        is_over.store(true, Ordering::Relaxed);
+        seen.concat()
+    };
+    let (changes, seen) = tokio::join!(write, readers);
+    assert!(seen.iter().any(|(rev, ..)| rev.is_some()) && seen.iter().any(|(rev, ..)| rev.is_none()));
+    for (rev, index, ended) in seen {
+        let Some(rev) = rev else {
+            // Who watches on from the index is told when it comes: so it was not there at that index, or is deleted again.
+            let at = changes.partition_point(|(change, _)| *change <= index);
+            let was_there = at > 0 && changes[at - 1].1.is_none();
+            let is_deleted = changes.get(at).is_some_and(|(_, begun)| begun.is_some_and(|begun| begun < ended));
+            assert!(!was_there || is_deleted, "not there, as of {index}, though it came with {}", changes[at - 1].0);
+            continue;
+        };
+        assert!(rev <= index, "a document of revision {rev} in an answer as of {index}");
     }
 }
 

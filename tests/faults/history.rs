@@ -160,6 +160,8 @@ pub enum Event {
 pub struct Feed {
     pub node: Arc<str>,
     pub events: Vec<Event>,
+    /// Whether the node was no more among those that clients know in the end.
+    pub is_gone: bool,
 }
 
 /// Which document or group a key is.

@@ -43,6 +43,12 @@ pub struct Leader {
     pub term: u64,
 }
 
+impl std::fmt::Display for Leader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "node{} of term {}", self.place + 1, self.term)
+    }
+}
+
 impl Machines {
     /// A cluster of `count` nodes below `root`, all of them voters, with further settings. `prepare` sees each before it
     /// starts.

@@ -96,11 +96,11 @@ impl Watcher {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let node = match self.place {
-            Place::Node(name) => name,
-            Place::Any(_) => "roaming".to_owned(),
+        let (node, is_gone) = match self.place {
+            Place::Node(name) => (name.clone(), self.work.directory.find(&name).is_none()),
+            Place::Any(_) => ("roaming".to_owned(), false),
         };
-        Feed { node: node.into(), events: self.events }
+        Feed { node: node.into(), events: self.events, is_gone }
     }
 
     fn target(&mut self) -> Option<Target> {
@@ -114,7 +114,8 @@ impl Watcher {
     }
 
     fn is_over(&self) -> bool {
-        (*self.until.borrow()).is_some_and(|(last, end)| self.was_told(last) || Instant::now() > end)
+        let is_gone = matches!(&self.place, Place::Node(name) if self.work.directory.find(name).is_none());
+        (*self.until.borrow()).is_some_and(|(last, end)| self.was_told(last) || is_gone || Instant::now() > end)
     }
 
     /// The last change is told before its revision is known to be over.

@@ -56,6 +56,14 @@ impl Answer {
         Answer { status, content_type, content, held: None, etag: None, index: None, headers }
     }
 
+    /// That what was asked for is not there, as of `index`: who watches on from it is told when it comes.
+    ///
+    /// # Errors
+    /// `internal` when it cannot be written.
+    pub fn missing(why: Error, index: u64) -> Result<Self> {
+        Ok(Self::json(&why.into_body())?.status(StatusCode::NOT_FOUND).index(index))
+    }
+
     /// JSON that is written while it is sent.
     pub fn stream(body: Body) -> Self {
         Answer { content: Content::Stream(body), ..Self::raw("application/json", Bytes::new()) }

@@ -217,7 +217,9 @@ async fn get(app: &Arc<App>, request: Request) -> Result<Answer> {
     let laid_over = app.cluster.laid_over(&db, &col)?.remove(id.as_str());
     let missing = Error::not_found(format!("there is no document {} in {db}/{col}", shown(id.as_str())));
     let found = document_within_room(app, move |state| state.get(&db, &col, &id)).await?;
-    let (doc, held) = found.ok_or(missing)?;
+    let Some((doc, held)) = found else { return Answer::missing(missing, index) };
+    // It may have changed since it was asked how far this node is.
+    let index = index.max(app.cluster.state()?.index_of(doc.rev));
     Ok(Answer::raw_json(laid_over.unwrap_or(doc.body)).etag(doc.rev).index(index).held(held))
 }
 
@@ -236,7 +238,7 @@ async fn version(app: &Arc<App>, request: Request) -> Result<Answer> {
     let index = request.ready_to_read(app).await?;
     let found = document_within_room(app, move |state| state.version(&db, &col, &id, version)).await?;
     let missing = || Error::not_found(format!("there is no version {version}: see GET /api/versions"));
-    let (doc, held) = found.ok_or_else(missing)?;
+    let Some((doc, held)) = found else { return Answer::missing(missing(), index) };
     Ok(Answer::raw_json(doc.body).etag(version.rev).index(index).held(held))
 }
 

@@ -115,6 +115,11 @@ impl State {
         Applied { index: meta.index, rev, position: meta.position, membership: meta.membership, time_ms: meta.time_ms }
     }
 
+    /// The index in the log of the entry with this revision.
+    pub fn index_of(&self, rev: u64) -> u64 {
+        rev.saturating_sub(self.view().meta.base)
+    }
+
     /// Cluster time, in milliseconds since 1970: the latest that a command has brought.
     pub fn time_ms(&self) -> u64 {
         self.view().meta.time_ms

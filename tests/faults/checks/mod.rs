@@ -1,6 +1,22 @@
 //! What must hold of a history: one check a file.
 
+mod agreement;
+mod feed;
+mod groups;
+mod linearizable;
+mod local;
+mod minimise;
+mod once;
+mod order;
+mod search;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod views;
+
 use std::fmt;
+
+use self::timeline::Timeline;
 
 use crate::ending::Final;
 use crate::history::{History, Outcome};
@@ -58,13 +74,28 @@ impl fmt::Display for Report {
 }
 
 /// Checks everything.
-pub fn check(history: &History, _end: &Final) -> Report {
+pub fn check(history: &History, end: &Final) -> Report {
+    let timeline = Timeline::of(history);
+    let (linearizable, lease) = linearizable::linearizable(history);
     let count = |is: fn(&Outcome) -> bool| history.calls.iter().filter(|call| is(&call.outcome)).count();
     Report {
-        checks: vec![],
+        checks: vec![
+            ("each document is linearizable", linearizable),
+            ("reads by lease are linearizable while clocks are honest", lease),
+            ("revisions go upwards with time", order::order(history)),
+            ("groups are seen whole", groups::groups(history)),
+            ("answers are such as there may be", groups::answers(history)),
+            ("local reads never go back on one connection", local::monotonic(history, &timeline)),
+            ("min_index is honoured", local::min_index(history)),
+            ("all watchers are told the same, once and in order", feed::alike(history, &timeline)),
+            ("the feed is what was acknowledged", feed::equals(history, &timeline)),
+            ("each write is applied once", once::once(history, &timeline)),
+            ("each read is a state that there was", views::views(history, &timeline)),
+            ("all nodes hold the same in the end", agreement::agreement(history, &timeline, end)),
+        ],
         operations: history.calls.len(),
         unknown: count(|outcome| matches!(outcome, Outcome::Unknown(_))),
         refused: count(|outcome| matches!(outcome, Outcome::Refused(_))),
-        changes: history.feeds.iter().map(|feed| feed.events.len()).sum(),
+        changes: timeline.changes.len(),
     }
 }

@@ -19,8 +19,8 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-pub use groups::MEMBERS;
-pub use wire::{Http, Sent, document, send};
+pub use groups::{MEMBERS, member_id};
+pub use wire::{Http, Sent, body, document, send};
 
 use crate::directory::Target;
 use crate::history::{Call, Fresh, Key, Name, Op, Outcome, Repeat, Way};
@@ -98,11 +98,14 @@ impl Desk {
         self.book.calls.push(call);
     }
 
-    /// Writes down that the same request got another answer, or the same one, later.
-    pub fn repeated(&mut self, first: &str, again: &str) {
-        if let Some(call) = self.book.calls.last() {
-            self.book.repeats.push(Repeat { call: call.clone(), first: first.to_owned(), again: again.to_owned() });
-        }
+    /// The call that was written down last.
+    pub fn last(&self) -> Option<Call> {
+        self.book.calls.last().cloned()
+    }
+
+    /// Writes down what the same request was told again.
+    pub fn repeated(&mut self, call: Call, first: &str, again: &str) {
+        self.book.repeats.push(Repeat { call, first: first.to_owned(), again: again.to_owned() });
     }
 
     /// One of the nodes; `None` while there are none.

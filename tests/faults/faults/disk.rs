@@ -3,8 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::{Aim, Deed, Fault, millis, seconds, start};
-use crate::world::{Claim, Need};
+use crate::machines::Machine;
+use crate::timeline::Entry;
+use crate::world::{Claim, Need, World};
 
 pub struct Full;
 
@@ -37,24 +41,45 @@ impl Fault for Full {
             std::fs::remove_file(&ballast).map_err(|error| format!("{}: {error}", ballast.display()))?;
             filled.map_err(|error| format!("{} cannot be filled: {error}", disk.display()))?;
             entry.note("there is room again");
-            // It ends rather than going on with what it could not write, at once or a moment later.
-            tokio::time::sleep(millis(200)).await;
-            let mut node = machine.node.lock().await;
-            if node.has_ended() {
-                let said = node.log_tail(1);
-                if !said.contains("is full") {
-                    return Err(format!(
-                        "{} has ended on a full disk and does not say so\n{}",
-                        machine.name,
-                        node.log_tail(20)
-                    ));
-                }
-                drop(node);
-                start(&machine, &entry).await;
-            }
-            Ok(())
+            goes_on(&world, &machine, &entry).await
         }))
     }
+}
+
+/// Waits until the node goes on, or starts it where it has ended: it ends rather than going on with what it could not
+/// write, at once or a moment later.
+async fn goes_on(world: &World, machine: &Machine, entry: &Entry) -> Result<(), String> {
+    let end = Instant::now() + seconds(60).mul_f64(world.starvation.factor());
+    loop {
+        let mut node = machine.node.lock().await;
+        if node.has_ended() {
+            if !node.log_tail(3).contains("is full") {
+                let tail = node.log_tail(20);
+                return Err(format!("{} has ended on a full disk and does not say so\n{tail}", machine.name));
+            }
+            drop(node);
+            start(machine, entry).await;
+            return Ok(());
+        }
+        drop(node);
+        if follows(world, machine).await.is_some() {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err(format!("{} neither ends nor goes on after its disk was full", machine.name));
+        }
+        tokio::time::sleep(millis(50)).await;
+    }
+}
+
+/// Whether the node has, in its own state, something that was written after there was room.
+async fn follows(world: &World, machine: &Machine) -> Option<()> {
+    let other = world.machines.all.iter().find(|other| other.place != machine.place)?;
+    let body = json!({ "_id": "room" });
+    let saved = other.post("/api/doc?db=harness&col=probes", body, seconds(2)).await.ok()?.success().ok()?;
+    let path =
+        format!("/api/doc?db=harness&col=probes&id=room&consistency=local&min_index={}&timeout=1s", saved["rev"]);
+    machine.get(&path, seconds(2)).await.ok()?.success().ok().map(drop)
 }
 
 /// Takes room away until `left` bytes are free.

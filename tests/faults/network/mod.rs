@@ -91,7 +91,8 @@ fn clients(place: u8) -> String {
 /// The device of the network namespace of the calling thread.
 fn open(place: u8) -> std::io::Result<tun_rs::SyncDevice> {
     ip(&["link", "set", "lo", "up"])?;
-    let device = tun_rs::DeviceBuilder::new().name("peers").build_sync()?;
+    let device = tun_rs::DeviceBuilder::new().name("peers").build_sync();
+    let device = device.map_err(|error| std::io::Error::new(error.kind(), format!("/dev/net/tun: {error}")))?;
     ip(&["addr", "add", &format!("{}/24", Network::address(place)), "dev", "peers"])?;
     ip(&["link", "set", "peers", "mtu", &MTU.to_string(), "up"])?;
     Ok(device)
