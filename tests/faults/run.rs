@@ -1,7 +1,7 @@
 //! A run: a cluster, clients, faults from a seed, and what must hold in the end.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -326,10 +326,14 @@ impl Run {
     }
 }
 
-/// The program as a version would be that supports one feature level more.
+/// The program as a version would be that supports one feature level more; only if it was built together with the
+/// program under test, which `cargo test --test faults` alone does not do.
 fn next_version() -> Option<PathBuf> {
-    let program = std::env::current_exe().unwrap().ancestors().nth(2)?.join("examples/next_level");
-    program.exists().then_some(program)
+    let built = std::env::current_exe().unwrap().ancestors().nth(2)?.to_owned();
+    let (program, next) = (built.join("jettra-server"), built.join("examples/next_level"));
+    let made = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
+    let together = Duration::from_secs(600);
+    (made(&next)? + together >= made(&program)?).then_some(next)
 }
 
 /// Documents that make snapshots take a while.
