@@ -11,6 +11,7 @@ pub const REQUESTS_FINISH: Duration = Duration::from_millis(1_500);
 /// When the process ends although the node has not stopped.
 pub const EXIT: Duration = Duration::from_millis(4_700);
 /// What operators are promised for the end of a node.
+#[cfg(test)]
 pub const STOP_PROMISED: Duration = Duration::from_secs(5);
 
 /// How long one round of a leader with its majority may take that confirms a read.

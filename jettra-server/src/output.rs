@@ -146,8 +146,8 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
-/// [`print()`] with a format and without its error: for what says how something went that is done already.
-#[macro_export]
+/// `print` with a format and without its error: for what says how something went that is done already.
 macro_rules! say {
     ($($text:tt)*) => { drop($crate::output::print(format_args!($($text)*))) };
 }
+pub(crate) use say;

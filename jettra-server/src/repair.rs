@@ -86,13 +86,13 @@ pub fn run(args: &RepairArgs) -> u8 {
     for Row { what, found, done } in &report.rows {
         table.add_row([what.as_str(), found.as_str(), done]);
     }
-    crate::say!("{table}");
+    crate::output::say!("{table}");
     if report.left.is_empty() {
-        crate::say!("the node can be started");
+        crate::output::say!("the node can be started");
         return 0;
     }
     for left in &report.left {
-        crate::say!("{left}");
+        crate::output::say!("{left}");
     }
     1
 }
@@ -335,6 +335,6 @@ fn set_aside(report: &mut Report, dir: &DataDir, first: Option<u64>, who: &Who) 
     if let Some(row) = report.rows.last_mut() {
         row.done = "set aside";
     }
-    crate::say!("the state that was there is {} now; at its next start the node {source}", aside.display());
+    crate::output::say!("the state that was there is {} now; at its next start the node {source}", aside.display());
     Ok(())
 }

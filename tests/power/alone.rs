@@ -77,7 +77,7 @@ async fn fill_log(node: &Node) {
         let url = format!("{}/api/doc?db=power&col=cut", node.url());
         let body = crate::told::body("filling", n as u64, 1 << 20);
         let request = http.request(Method::POST, &url).header("If-Match", "\"1\"").body(body);
-        assert_eq!(send(request).await.unwrap().status, 412);
+        assert_eq!(send(request).await.unwrap().status, 409);
     }
 }
 

@@ -173,8 +173,12 @@ pub fn each_nth() -> impl FnMut(usize) -> bool {
     move |at: usize| at.is_multiple_of(nth)
 }
 
-/// A folder in memory where there is one: these files need to survive nothing.
+/// Room for a state and its copy.
+const ROOM: u64 = 1 << 30;
+
+/// A folder in memory where there is one with room: these files need to survive nothing.
 pub fn fast() -> PathBuf {
     let shm = Path::new("/dev/shm");
-    if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() }
+    let free = nix::sys::statvfs::statvfs(shm).map_or(0, |shm| shm.blocks_available() * shm.fragment_size());
+    if free > ROOM { shm.to_owned() } else { std::env::temp_dir() }
 }

@@ -4,6 +4,9 @@
 //! file system that writes down each write and each sync, and the states in which a power cut can leave a disk are made
 //! from that, at every write and sync: all must be there that was acknowledged before.
 //!
+//! Where a state is not as it must be, the failure names the operations before the cut and the folder in which that
+//! state is kept: start a node on it, or `jettra-server repair --data-dir` it. `CONTRIBUTING.md` has the commands.
+//!
 //! # Layout
 //!
 //! - `tree`: files and directories in memory, and the operations on them

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use jettra_server::cluster::identity::{self, Identity};
-use jettra_server::raft::{LogStore, StateStore, Survey, offline};
+use jettra_server::on_disk::identity::{self, Identity};
+use jettra_server::on_disk::{CollectionName, DatabaseName, DocumentId, LogStore, State, StateStore, Survey, offline};
 use jettra_server::sealed;
-use jettra_server::state::{CollectionName, DatabaseName, DocumentId, State};
 
 /// Memory for a state that is looked at.
 const CACHE_BYTES: usize = 16 << 20;

@@ -39,7 +39,7 @@ pub(super) async fn serve(
     finish(&app, answered, known)
 }
 
-/// Answers a request; and says whether whoever sent it was let in.
+/// Answers a request, and says whether the sender was let in.
 async fn enter(
     app: Arc<App>,
     route: &'static Route,
@@ -138,7 +138,7 @@ pub(super) fn origin(app: &App, parts: &Parts, is_open: bool) -> Result<Origin> 
     Ok(origin.with_host(check_host(&parts.headers, authority(parts), ends(parts)?.local, is_own)))
 }
 
-/// Whether whoever sends a request to no route would be let in: strangers are told nothing of the node.
+/// Whether the sender of a request to no route would be let in. Strangers are told nothing of the node.
 pub(super) async fn is_known(app: &App, parts: &Parts) -> bool {
     let Ok(origin) = origin(app, parts, false) else { return false };
     let header = parts.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());

@@ -48,6 +48,7 @@ impl Listener {
     }
 
     /// The port in use.
+    #[cfg(test)]
     pub fn port(&self) -> u16 {
         self.sockets.first().and_then(|socket| socket.local_addr().ok()).map_or(0, |address| address.port())
     }

@@ -48,15 +48,14 @@ mod upgrade;
 mod upkeep;
 
 pub use consistency::Consistency;
-pub use duties::digests::{DigestAnswer, DigestRequest};
+pub use duties::digests::DigestRequest;
 pub use duties::samples::Samples;
 pub use ending::Stop;
 pub use join::JoinRequest;
 pub use journal::EventQuery;
 pub use membership::{ClusterCall, ClusterRequest};
 pub use plan::Verdict;
-pub use report::Report;
-pub use route::{Call, Forward, Forwarded, Work};
+pub use route::{Call, Forward};
 
 use std::collections::HashSet;
 use std::path::PathBuf;

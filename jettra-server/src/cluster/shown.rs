@@ -264,16 +264,6 @@ impl Cluster {
         Ok(node(&picture, doc, fact, self.peers.hearing.silence(doc.raft_id)))
     }
 
-    /// The leader's name and URL, where this node knows it.
-    pub fn leader(&self) -> Option<(String, String)> {
-        self.standing().1
-    }
-
-    /// This node's live part in Raft.
-    pub fn role(&self) -> Role {
-        self.standing().0
-    }
-
     /// This node's live part in Raft, and the leader's name and URL where known.
     pub fn standing(&self) -> (Role, Option<(String, String)>) {
         let Some(consensus) = self.running() else { return (Role::Learner, None) };

@@ -85,7 +85,7 @@ async fn start_and_watch(args: DemoArgs) -> Result<u8, DemoError> {
     };
     let outcome = match up {
         Ok(members) => {
-            crate::say!("{}", welcome(&site, &members));
+            crate::output::say!("{}", welcome(&site, &members));
             Ok(watch(&mut nodes, &mut signals).await)
         }
         Err(error) => Err(error),

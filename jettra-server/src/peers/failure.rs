@@ -33,11 +33,6 @@ pub enum PeerError {
 }
 
 impl PeerError {
-    /// Whether it is certain that nothing was begun.
-    pub fn never_begun(&self) -> bool {
-        matches!(self, PeerError::Unreachable { .. } | PeerError::NotLetIn(_) | PeerError::Unproved(_))
-    }
-
     /// What somebody outside may be told: nothing of what nodes say to each other about who they are.
     pub fn outside(&self) -> String {
         match self {

@@ -18,7 +18,7 @@
 //! - `own_process`: the way to a node that has no secret yet, over which it is given one
 //! - [`Sessions`]: the called side; [`Pace`]: how fast strangers may try
 //! - [`Handshake`], [`Key`]: the proofs, and what seals the calls
-//! - [`Clocks`]: what the members' clocks say
+//! - `clocks`: what the members' clocks say
 //! - [`Hearing`]: when each member was last heard, in either direction
 //! - `socket_owner`: whose process is at the other end
 
@@ -37,7 +37,6 @@ mod sessions;
 mod socket_owner;
 
 pub use client::Peer;
-pub use clocks::Clocks;
 pub use directory::{Peers, Target};
 pub use failure::PeerError;
 pub use hearing::{Hearing, Other};
@@ -47,7 +46,7 @@ pub use proof::{Handshake, Nonce};
 pub use seal::{Key, StreamKey};
 pub use secret::{Secret, Secrets};
 pub use sessions::{Admitted, Refused, Sessions};
-pub use socket_owner::{far_end_is_ours, far_end_is_trusted, far_end_uid, listeners_at};
+pub use socket_owner::{far_end_is_ours, far_end_is_trusted, listeners_at};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

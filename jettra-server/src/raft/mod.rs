@@ -30,8 +30,8 @@ mod types;
 mod wire;
 
 pub use consensus::{Committed, Consensus, NotLeader, Picture, Settings};
-pub use contact::{Cause, Contact};
-pub use log::{FsyncTimes, LogStore, Member, Position, Survey, mark_is_whole, mark_path};
+pub use contact::Cause;
+pub use log::{LogStore, Member, Position, Survey, mark_is_whole, mark_path};
 pub use openraft::ServerState;
 pub use store::{StateStore, in_use as state_in_use, point_to as point_state_to};
 pub use wire::Envelope;

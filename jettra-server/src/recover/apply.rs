@@ -83,7 +83,7 @@ fn switched(dir: &DataDir) -> Result<(), String> {
     let aside =
         switch::finish(dir).map_err(|e| format!("the switch was not finished: {e}: run the same command again"))?;
     let aside = aside.map_or_else(String::new, |aside| format!("; what it held before is in {}", aside.display()));
-    crate::say!(
+    crate::output::say!(
         "{} holds a new cluster with one member now{aside}\n\
          next: start the node; start other nodes on empty data directories and register each:\n  \
          curl -X POST http://<this node>/api/cluster/register -d '{{\"url\":\"http://<other node>\"}}'\n\

@@ -184,22 +184,22 @@ pub(super) fn show(dirs: &[PathBuf]) -> Result<(), String> {
         ]);
     }
     if let Some(first) = candidates.first() {
-        crate::say!("cluster {}", first.membership.cluster_id);
+        crate::output::say!("cluster {}", first.membership.cluster_id);
     }
-    crate::say!("{table}");
+    crate::output::say!("{table}");
     for candidate in &candidates {
         let (documents, _) = candidate.doubtful();
         if documents.is_empty() {
             continue;
         }
-        crate::say!(
+        crate::output::say!(
             "{}: in doubt are {} documents, which --apply keeps as they are here:",
             candidate.identity.name,
             documents.len()
         );
-        documents.iter().take(LISTED).for_each(|(document, index)| crate::say!("  {document} (index {index})"));
+        documents.iter().take(LISTED).for_each(|(document, index)| crate::output::say!("  {document} (index {index})"));
         if documents.len() > LISTED {
-            crate::say!("  and {} more", documents.len() - LISTED);
+            crate::output::say!("  and {} more", documents.len() - LISTED);
         }
     }
     let Some(best) = best(&candidates) else {
@@ -213,7 +213,7 @@ pub(super) fn show(dirs: &[PathBuf]) -> Result<(), String> {
         .map(|c| format!(" {}", crate::remedy::shell_word(&c.dir.path().display().to_string())))
         .collect();
     let dir = crate::remedy::shell_word(&best.dir.path().display().to_string());
-    crate::say!(
+    crate::output::say!(
         "the best is {dir}: its log ends at the highest term and index, so it holds every acknowledged write that any of \
          these directories holds. What only the lost nodes held is in none of them.\nnothing was changed. To go on with it:\n  \
          jettra-server recover --apply {dir}{others}"

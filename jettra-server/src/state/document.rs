@@ -51,11 +51,6 @@ impl Document {
         Ok(document)
     }
 
-    /// Its compact JSON as it came.
-    pub fn json(&self) -> &Bytes {
-        &self.json
-    }
-
     /// Under its own `_id`, else under its `id` if that is a string of 1 to 512 bytes, else under `fresh()`.
     ///
     /// # Errors

@@ -50,6 +50,7 @@ impl NewEvent {
 
     /// The same, asked for by a user.
     #[must_use]
+    #[cfg(test)]
     pub fn by(mut self, user: impl Into<String>) -> Self {
         self.by = Some(user.into());
         self

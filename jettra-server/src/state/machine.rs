@@ -184,12 +184,7 @@ impl State {
         Pin::new(Arc::clone(&self.0.pins), self.view())
     }
 
-    /// How many pins there are, and the oldest revision they keep.
-    pub fn pinned(&self) -> (usize, Option<u64>) {
-        (self.0.pins.count(), self.0.pins.oldest().map(|horizon| horizon.rev))
-    }
-
-    /// The engine below, for its status.
+    /// The engine below.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.0.engine
     }

@@ -25,6 +25,8 @@ macro_rules! names {
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Box<str>);
 
+        // A node's name needs not all of them.
+        #[allow(dead_code)]
         impl $name {
             /// Whether it is one of those that every version knows: `[A-Za-z0-9_.-]`.
             pub fn is_plain(&self) -> bool {

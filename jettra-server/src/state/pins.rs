@@ -25,11 +25,6 @@ impl Pins {
     pub fn oldest(&self) -> Option<Horizon> {
         self.0.lock().first_key_value().map(|(_, pinned)| pinned.horizon)
     }
-
-    /// How many pins there are.
-    pub fn count(&self) -> usize {
-        self.0.lock().values().map(|pinned| pinned.count).sum()
-    }
 }
 
 /// The state at one revision, kept readable while this lives. Clones share it.

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use jettra_client::wire::DatabaseInfo;
 
 use super::apply::{may, version_of};
-use super::catalog::Catalog;
 use super::command::{By, Version};
 use super::envelope::Envelope;
 use super::halt::Halt;
@@ -38,6 +37,7 @@ pub struct Doc {
 
 /// Count, bytes and digest of a collection.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg(test)]
 pub struct CollectionStats {
     /// The collection's number; those below 65 536 are the system's own.
     pub collection: u64,
@@ -73,6 +73,7 @@ impl State {
     }
 
     /// Count, bytes and digest of every collection that is not empty, the system's own included, by number.
+    #[cfg(test)]
     pub fn digests(&self) -> Vec<CollectionStats> {
         let all = self.view().stats.all();
         all.into_iter().map(|(collection, stats)| CollectionStats { collection, stats }).collect()
@@ -95,13 +96,9 @@ impl State {
     }
 
     /// Whether there is such a database.
+    #[cfg(test)]
     pub fn has_database(&self, db: &DatabaseName) -> bool {
         self.view().core.catalog.database(db.as_str()).is_some()
-    }
-
-    /// Whether there is such a collection.
-    pub fn has_collection(&self, db: &DatabaseName, col: &CollectionName) -> bool {
-        self.view().core.catalog.collection(db.as_str(), col.as_str()).is_some()
     }
 
     /// The documents of a collection in id order, after `after`, as they were when `at` was pinned.
@@ -179,7 +176,7 @@ impl State {
     /// Whether somebody still has the right by which a request was let in, as this state knows it.
     ///
     /// # Errors
-    /// Inner: `unauthorized` with the detail [`CHANGED`](super::CHANGED).
+    /// Inner: `unauthorized` with the detail `CHANGED`.
     pub fn may(&self, by: &By) -> Result<Result<(), Error>, Halt> {
         let token = |id: &str| {
             let stored = self.engine().get(&keys::current(system::TOKENS, id))?;
@@ -214,10 +211,11 @@ impl State {
     }
 }
 
+#[cfg(test)]
 impl Pin {
     /// How many documents a collection held.
     pub fn count(&self, db: &DatabaseName, col: &CollectionName) -> u64 {
-        let catalog: &Catalog = &self.view().core.catalog;
+        let catalog = &self.view().core.catalog;
         catalog.collection(db.as_str(), col.as_str()).map_or(0, |collection| self.view().stats.get(collection).count)
     }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::PathBuf;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use super::{Batch, ChunkLimit, Engine, EngineStatus, Order, Pair, Result, is_empty_range};
+use super::{Batch, ChunkLimit, Engine, Order, Pair, Result, is_empty_range};
 
 /// A `BTreeMap` behind a read-write lock; each call holds it for its own length only.
 #[derive(Debug, Default)]
@@ -62,10 +61,5 @@ impl Engine for MemoryEngine {
 
     fn durable_point(&self) -> Result<()> {
         Ok(())
-    }
-
-    fn status(&self) -> Result<EngineStatus> {
-        let bytes = self.map.read().iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        Ok(EngineStatus { name: "memory", path: PathBuf::new(), disk_bytes: bytes as u64, volatile_bytes: 0 })
     }
 }

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`Engine`]: the narrow face of a store, so that the engine behind it can be replaced
-//! - [`memory`]: a `BTreeMap`, for tests
+//! - `memory`: a `BTreeMap`, for tests
 //! - [`sled`]: the store on disk; nothing of the crate sled is named outside that folder
 //! - [`scan`]: iterators over any engine, in bounded chunks
 //! - [`keys`]: how keys are built; the first byte is the key space
@@ -20,7 +20,8 @@
 //!   refuses everything.
 
 pub mod keys;
-pub mod memory;
+#[cfg(test)]
+mod memory;
 pub mod scan;
 pub mod sled;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::remedy::Kind;
+#[cfg(test)]
 pub use memory::MemoryEngine;
 pub use scan::Scan;
 pub use sled::{SledConfig, SledEngine};
@@ -99,16 +101,6 @@ impl Batch {
         self.writes.insert(key, None);
     }
 
-    /// How many keys it writes.
-    pub fn len(&self) -> usize {
-        self.writes.len()
-    }
-
-    /// Whether it writes nothing.
-    pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
-    }
-
     /// Bytes of all keys and values put into it.
     pub fn size(&self) -> usize {
         self.bytes
@@ -168,19 +160,6 @@ pub enum Order {
     Descending,
 }
 
-/// What a store tells about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineStatus {
-    /// The engine's name.
-    pub name: &'static str,
-    /// Where it is; empty for one in memory.
-    pub path: PathBuf,
-    /// Bytes on disk, or held in memory by an engine without a disk.
-    pub disk_bytes: u64,
-    /// Bytes of keys and values applied since the last durable point.
-    pub volatile_bytes: u64,
-}
-
 /// An ordered store of bytes.
 pub trait Engine: Send + Sync + 'static {
     /// The value of `key`.
@@ -194,9 +173,6 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns after everything applied before the call is on disk.
     fn durable_point(&self) -> Result<()>;
-
-    /// What the store tells about itself.
-    fn status(&self) -> Result<EngineStatus>;
 
     /// Whether a call now would wait for something long, so that it belongs on a thread that may block.
     fn is_busy(&self) -> bool {
@@ -217,6 +193,7 @@ impl dyn Engine {
     }
 
     /// The pairs between the bounds, largest key first.
+    #[cfg(test)]
     pub fn scan_rev(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Scan<&dyn Engine> {
         Scan::new(self, from, to, Order::Descending)
     }

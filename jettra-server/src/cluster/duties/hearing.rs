@@ -1,5 +1,5 @@
-//! Keeps each node able to tell who is there when nobody leads: as long as it hears a leader it takes its word for the
-//! others, then it asks them itself.
+//! Keeps each node able to tell who is there when nobody leads. As long as a node hears a leader, it believes what the
+//! leader says of the others. When it hears none, it asks them itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl Duty for Hearing {
         let hearing = &node.peers.hearing;
         hearing.know(&docs.iter().map(|doc| doc.raft_id).collect::<Vec<_>>());
         match picture.believed {
-            // Whoever follows it answers it.
+            // This node leads, so the members' answers to its appends tell who is there.
             Some(leader) if leader == picture.id => {}
             Some(leader) => {
                 let word = docs.iter().filter(|doc| doc.status != Status::Inactive && doc.raft_id != leader);

@@ -1,6 +1,7 @@
-//! The leader makes learners voters once they have caught up, but for those that are to be read replicas, and finishes
-//! what another leader left undone: changes of membership between their two steps, voters that are to be replicas,
-//! registrations, moves to another URL.
+//! The leader makes learners voters once they have caught up. Those that are to be read replicas stay learners.
+//!
+//! It also finishes what another leader left undone: changes of membership between their two steps, voters that are to
+//! be replicas, registrations, moves to another URL.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -159,7 +159,7 @@ pub(super) fn was_removed() -> Error {
     )
 }
 
-/// What the node's own answer means for whoever asked for the registration.
+/// The error for the client that asked for the registration, from what the node itself answered.
 pub(super) fn cannot_register(url: &str, e: PeerError) -> Error {
     match e {
         PeerError::Unreachable { why, .. } => Error::bad_request(format!(
@@ -169,7 +169,7 @@ pub(super) fn cannot_register(url: &str, e: PeerError) -> Error {
             Error::bad_request(format!("{url} does not answer as a JettraDB node ({why}): check the URL"))
         }
         PeerError::Unproved(why) => Error::forbidden(why),
-        // The node does not believe this one; whoever asked for the registration has shown who he is.
+        // It is the node that does not let this one in. The client's own credentials are right, so it is no 401.
         PeerError::NotLetIn(e) if e.code() == ErrorCode::Unauthorized => Error::forbidden(format!(
             "{url} has another cluster secret: if it is standalone or began a cluster of its own, stop it, remove its data \
              directory and start it with \"distributed\": true, \"Bootstrap\": false; else set the same ClusterSecret \

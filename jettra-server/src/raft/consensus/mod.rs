@@ -213,11 +213,6 @@ impl Consensus {
         &self.contact
     }
 
-    /// The longest election time-out.
-    pub fn election_max(&self) -> Duration {
-        self.election_max
-    }
-
     /// Index of the last entry applied.
     pub fn applied_index(&self) -> u64 {
         *self.applied.borrow()

@@ -116,7 +116,7 @@ impl raft_log::Callback for Flushed {
 impl Drop for Flushed {
     fn drop(&mut self) {
         let Some(asked) = self.0.take() else { return };
-        // Whoever drops it may hold what the answer needs.
+        // The thread that drops this may hold a lock that the answer needs, so another thread answers.
         let answer = move || {
             let why = asked.why_stopped().unwrap_or_else(|| io::Error::other("the log's writer has stopped"));
             asked.answer(Err(why));

@@ -432,6 +432,7 @@ impl Command {
     }
 
     /// The form in the log, with the leader's time.
+    #[cfg(test)]
     pub fn encode(&self, time_ms: u64) -> Bytes {
         encode::command(self, Some(time_ms), None)
     }

@@ -37,7 +37,7 @@ use std::fs;
 use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ use self::failure::{kind_of, panicked, without_places};
 use self::files::Mark;
 use self::large::{Head, Stored};
 use self::values::whole;
-use super::{Batch, ChunkLimit, Engine, EngineStatus, Order, Pair, Result, StorageError, is_empty_range};
+use super::{Batch, ChunkLimit, Engine, Order, Pair, Result, StorageError, is_empty_range};
 use crate::descriptors;
 
 /// Entries in a leaf. A flush rewrites whole leaves, so small ones suit scattered writes; it is fixed for a store.
@@ -91,8 +91,6 @@ pub struct SledEngine {
     writer: Mutex<()>,
     /// Held by `durable_point`: one flush.
     flusher: Mutex<()>,
-    /// Bytes applied since the last durable point.
-    volatile_bytes: AtomicU64,
     /// Bytes applied since the store was opened.
     written_bytes: AtomicU64,
     /// The number for the next large value.
@@ -122,7 +120,6 @@ impl SledEngine {
             handles: RwLock::new(Some(handles)),
             writer: Mutex::new(()),
             flusher: Mutex::new(()),
-            volatile_bytes: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             next_number: AtomicU64::new(0),
             has_large: AtomicBool::new(false),
@@ -264,7 +261,6 @@ impl Engine for SledEngine {
 
     fn apply(&self, batch: Batch) -> Result<()> {
         let _one_writer = self.writer.lock();
-        self.volatile_bytes.fetch_add(batch.size() as u64, Ordering::Relaxed);
         self.written_bytes.fetch_add(batch.size() as u64, Ordering::Relaxed);
         self.with("apply", |tree| {
             let replaces_large = self.has_large.load(Ordering::Relaxed);
@@ -349,26 +345,12 @@ impl Engine for SledEngine {
 
     fn durable_point(&self) -> Result<()> {
         let _one_flush = self.flusher.lock();
-        let before = self.volatile_bytes.load(Ordering::Relaxed);
         self.flush()?;
         self.write_mark()?;
-        self.volatile_bytes.fetch_sub(before, Ordering::Relaxed);
         if self.written_bytes.load(Ordering::Relaxed) > self.config.written_bytes {
             self.reopen()?;
         }
         Ok(())
-    }
-
-    fn status(&self) -> Result<EngineStatus> {
-        let path = &self.config.path;
-        let disk_bytes = directory_bytes(path)
-            .map_err(|error| StorageError::new(path, format!("cannot measure the directory: {error}")))?;
-        Ok(EngineStatus {
-            name: "sled",
-            path: path.clone(),
-            disk_bytes,
-            volatile_bytes: self.volatile_bytes.load(Ordering::Relaxed),
-        })
     }
 }
 
@@ -405,21 +387,6 @@ fn open_db(config: &SledConfig, name: &str) -> Result<Db> {
         .map_err(|error| {
             StorageError::of_kind(path, kind_of(&error), format!("cannot open: {}", without_places(&error)))
         })
-}
-
-fn directory_bytes(path: &Path) -> std::io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        // A file may go between the listing and the look at it.
-        match entry.metadata() {
-            Ok(data) if data.is_dir() => bytes += directory_bytes(&entry.path())?,
-            Ok(data) => bytes += data.len(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]
