@@ -90,6 +90,11 @@ fn patiently_for<T>(limit: Duration, mut open: impl FnMut() -> io::Result<T>) ->
     }
 }
 
+/// Whether no file can be opened at the moment.
+pub fn are_short() -> bool {
+    std::fs::File::open("/dev/null").is_err_and(|e| shortage(&e).is_some())
+}
+
 /// Waits until one more file can be opened, where a library that opens one next would not try again. Blocks.
 pub fn wait_for_one() {
     // What the library meets then is its own to tell.

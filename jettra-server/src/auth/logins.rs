@@ -4,14 +4,26 @@ use std::time::Duration;
 
 use jettra_client::wire::Login;
 
-use super::{Auth, Principal};
+use super::{Auth, Principal, token};
 use crate::cluster::{Call, Consistency};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::state::{Command, Op, State};
+use crate::state::{Answer, Command, Op, State};
 
 /// How long a login waits until it is kept.
 const KEPT: Duration = Duration::from_secs(2);
+
+/// A call in a user's name: unlike those of the node itself it needs room on the leader's disk.
+pub(super) fn of_user(user: &str, limit: Duration) -> Call {
+    Call { principal: user.to_owned(), ..Call::internal(limit) }
+}
+
+fn too_many() -> Error {
+    Error::busy(
+        "there are too many logins: send name and password with each request, or try again when some have ended, which \
+         takes 15 minutes where nobody ends them: DELETE /api/tokens?id=…",
+    )
+}
 
 impl Auth {
     /// Keeps a login by its record. Without a leader there is none: the token is good all the same, since that is when
@@ -19,7 +31,7 @@ impl Auth {
     ///
     /// # Errors
     /// `busy`: there are too many logins.
-    pub(super) async fn keep_login(&self, state: &State, record: Op) -> Result<()> {
+    pub(super) async fn keep_login(&self, state: &State, user: &str, record: Op) -> Result<()> {
         if record.feature_level() > state.feature_level() {
             return Ok(());
         }
@@ -28,9 +40,11 @@ impl Auth {
             tracing::info!("a login is not listed yet: there is no leader");
             return Ok(());
         }
-        match self.cluster.write(&Call::internal(KEPT), &Command::new(record)).await {
+        match self.cluster.write(&of_user(user, KEPT), &Command::new(record)).await {
             Ok(done) => {
-                done.outcome.into_result()?;
+                if matches!(done.outcome.into_result()?, Answer::Done { changed: false }) {
+                    return Err(too_many());
+                }
                 consensus.wait_applied(done.index, KEPT).await;
             }
             Err(e) => tracing::info!(error = %e, "a login is not listed yet"),
@@ -81,7 +95,7 @@ impl Auth {
         if token.ended {
             return Ok(());
         }
-        let until_ms = self.cluster.time_ms() + limits::TOKEN_LONGEST_MS;
+        let until_ms = token::remembered_until(self.cluster.time_ms());
         let op = Op::TokenEnd { id: token.id, user: token.user, until_ms };
         let done = self.cluster.write(call, &Command::new(op)).await?;
         done.outcome.into_result()?;

@@ -258,15 +258,16 @@ impl Auth {
             expires_ms,
         });
         let record = valid.record(now).filter(|record| record.feature_level() <= state.feature_level());
-        // A login that is not known yet is not renewed before it is: the renewal comes with its next use.
-        if let Some(op) = record.or(renewal)
+        // Whoever uses a token must not lose it: a login that is not listed yet is listed by its next use.
+        let limit = Duration::from_secs(10);
+        let renewal = renewal.map(|op| (op, Call::internal(limit)));
+        if let Some((op, call)) = renewal.or_else(|| record.map(|op| (op, logins::of_user(&valid.user, limit))))
             && self.renewals.begin(&valid.id, now)
         {
             let cluster = self.cluster.clone();
             tokio::spawn(async move {
-                let call = Call::internal(Duration::from_secs(10));
                 if let Err(e) = cluster.write(&call, &Command::new(op)).await {
-                    tracing::warn!(error = %e, "the use of a token could not be kept");
+                    tracing::info!(error = %e, "a login could not be renewed or listed yet: its next use tries again");
                 }
             });
         }
@@ -291,7 +292,7 @@ impl Auth {
         let now = self.cluster.time_ms();
         let (token, record) = token::issue(&state, &principal.name, rev, now)?;
         if user.is_some() {
-            self.keep_login(&state, record).await?;
+            self.keep_login(&state, &principal.name, record).await?;
         }
         Ok(LoginAnswer {
             token: format!("Bearer {token}"),
@@ -310,7 +311,7 @@ impl Auth {
                 "only a token can be ended: send the one that should be as the Authorization header",
             ));
         };
-        let until_ms = self.cluster.time_ms() + limits::TOKEN_LONGEST_MS;
+        let until_ms = token::remembered_until(self.cluster.time_ms());
         let op = Op::TokenEnd { id, user: caller.name.clone(), until_ms };
         let done = self.cluster.write(call, &Command::new(op)).await?;
         done.outcome.into_result()?;

@@ -81,6 +81,12 @@ fn record(id: &str, user: &str, user_rev: u64, issued_ms: u64) -> Op {
     Op::TokenIssue { id: id.to_owned(), user: user.to_owned(), user_rev, issued_ms, expires_ms }
 }
 
+/// Until when it must be remembered that a token was ended at `now`: as long as its last renewal may have reached, with
+/// what clocks may be apart.
+pub fn remembered_until(now: u64) -> u64 {
+    now + limits::TOKEN_MS + 2 * CLOCKS_MS
+}
+
 /// Checks a token's signature and age.
 ///
 /// # Errors
@@ -136,7 +142,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::state::{Command, LogEntry, Payload, Settings};
+    use crate::state::{Answer, Command, LogEntry, Payload, Settings};
     use crate::storage::MemoryEngine;
 
     const MINUTE: u64 = 60_000;
@@ -222,27 +228,33 @@ mod tests {
             Op::SetUser { user, only_if_no_admin: false },
             Op::SetSettings(Settings { max_sessions: 1000, ..Settings::default() }.to_map()),
         ]);
-        let login = |index: u64, now: u64| {
-            let op = record(&format!("t{index}"), "ann", 2, now);
+        let apply = |index: u64, op: Op, now: u64| {
             let command = Command::new(op).encode(now);
             let entry = LogEntry { index, position: b"position", payload: Payload::Command(&command) };
-            state.apply(&[entry]).unwrap().remove(0).into_result()
+            state.apply(&[entry]).unwrap().remove(0).into_result().unwrap()
         };
-        for index in 4..904 {
-            login(index, NOW).unwrap();
+        let login = |index: u64, now: u64| apply(index, record(&format!("t{index}"), "ann", 2, now), now);
+        let kept = Answer::Done { changed: true };
+        // The oldest ones live on.
+        for index in 4..24 {
+            assert_eq!(login(index, NOW), kept);
         }
-        let refused = login(904, NOW).unwrap_err();
-        assert!(refused.to_string().contains("too many logins"), "{refused}");
+        for n in 4..24 {
+            let renewed = Op::TokenRenew { id: format!("t{n}"), user: "ann".into(), expires_ms: NOW + 100 * MINUTE };
+            apply(20 + n, renewed, NOW);
+        }
+        for index in 44..924 {
+            assert_eq!(login(index, NOW), kept);
+        }
+        assert_eq!(login(924, NOW), Answer::Done { changed: false }, "there are too many");
         assert_eq!(state.logins(NOW).unwrap().len(), 900);
-        // Ending one is possible all the same.
-        let end = Op::TokenEnd { id: "t4".into(), user: "ann".into(), until_ms: NOW + 100 * MINUTE };
-        let command = Command::new(end).encode(NOW);
-        let entry = LogEntry { index: 905, position: b"position", payload: Payload::Command(&command) };
-        state.apply(&[entry]).unwrap().remove(0).into_result().unwrap();
-        assert_eq!(state.logins(NOW).unwrap().len(), 899);
-        for index in 906..1006 {
-            login(index, NOW + 15 * MINUTE).unwrap();
-        }
-        assert_eq!(state.logins(NOW + 15 * MINUTE).unwrap().len(), 100);
+        // A login that is refused has looked for room all the same, and so the next ones find some.
+        let later = NOW + 15 * MINUTE;
+        let refused = (925..1025).filter(|index| login(*index, later) != kept).count();
+        assert!((1..=2).contains(&refused), "{refused}");
+        assert_eq!(state.logins(later).unwrap().len(), 20 + 100 - refused);
+        // Ending one is possible however many there are.
+        apply(1025, Op::TokenEnd { id: "t4".into(), user: "ann".into(), until_ms: later + MINUTE }, later);
+        assert_eq!(state.logins(later).unwrap().len(), 20 + 99 - refused);
     }
 }

@@ -19,7 +19,7 @@ pub struct Token {
     pub expires_ms: u64,
     /// Whether it was ended before its time.
     pub ended: bool,
-    /// How it was issued, where that is known: it is listed then.
+    /// How it was issued, where that is known; only such logins are listed.
     pub issued: Option<Issued>,
 }
 

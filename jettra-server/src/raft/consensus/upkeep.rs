@@ -1,6 +1,7 @@
 //! How much of the log is kept.
 
 use super::Consensus;
+use crate::descriptors;
 
 /// Entries that are purged at once, at least.
 const PURGE_BATCH: u64 = 1024;
@@ -33,6 +34,10 @@ impl Consensus {
         let by_bytes = first + u64::try_from(surplus).unwrap_or(0);
         let upto = by_bytes.max(by_entries).min(covered);
         if upto <= first {
+            return;
+        }
+        // Raft stands still while the log waits for a file that it needs for that: it has time until the next second.
+        if descriptors::are_short() {
             return;
         }
         // Where a follower is reading there, openraft puts it off until that one has answered.

@@ -11,7 +11,9 @@
 //! - Chunks are removed by its writer thread, which opens the directory and dies where it cannot: see
 //!   [`Chunks::ready_for_removal`].
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use raft_log::{ChunkId, RaftLog, Segment};
@@ -48,7 +50,7 @@ impl Chunks {
             tracing::warn!(
                 error = %e,
                 limit = ?descriptors::PATIENCE,
-                "the log needs a new file and none can be opened: writes wait for it, and the node ends after that time"
+                "the log needs a new file and none can be opened: the next write waits for it, and the node ends if none comes in that time"
             );
         }
         Ok(())
@@ -63,11 +65,16 @@ impl Chunks {
     ///
     /// # Errors
     /// It cannot: what the system says.
-    pub async fn ready(&self) -> io::Result<()> {
+    pub async fn ready(&self, dir: &Path) -> io::Result<()> {
         if !self.are_awaited() {
             return Ok(());
         }
         wait_for(FILES).await?;
+        // An empty chunk may have been removed. A power cut must not bring it back behind records that are written now:
+        // the log would seem to have a gap.
+        let dir = dir.to_owned();
+        let synced = tokio::task::spawn_blocking(move || descriptors::patiently(|| File::open(&dir))?.sync_all());
+        synced.await.map_err(io::Error::other)??;
         self.awaited.store(false, Ordering::Relaxed);
         Ok(())
     }
@@ -76,8 +83,8 @@ impl Chunks {
     ///
     /// # Errors
     /// It cannot: what the system says.
-    pub async fn ready_for_removal(&self) -> io::Result<()> {
-        self.ready().await?;
+    pub async fn ready_for_removal(&self, dir: &Path) -> io::Result<()> {
+        self.ready(dir).await?;
         wait_for(1).await
     }
 }

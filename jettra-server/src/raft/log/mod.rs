@@ -310,7 +310,7 @@ impl LogStore {
         let asked = Instant::now();
         let mut left = entries.iter();
         loop {
-            self.shared.note(self.shared.chunks.ready().await)?;
+            self.shared.note(self.shared.chunks.ready(&self.shared.dir).await)?;
             let mut writer = self.shared.writer.lock();
             self.shared.note(self.append_some(&mut writer.log, &mut left))?;
             if left.len() == 0 {
@@ -373,7 +373,7 @@ impl LogStore {
     /// I/O errors, which end the log.
     pub(super) async fn purge(&self, upto: LogId) -> io::Result<()> {
         self.shared.recent.lock().forget(upto.index);
-        self.shared.note(self.shared.chunks.ready_for_removal().await)?;
+        self.shared.note(self.shared.chunks.ready_for_removal(&self.shared.dir).await)?;
         self.synced(|log| log.purge(StoredLogId(upto))).await?;
         // A snapshot stands for the entries that it covers. Only now, since the mark follows.
         self.shared.durable.send_if_modified(|durable| {
@@ -386,7 +386,7 @@ impl LogStore {
 
     async fn synced(&self, write: impl FnOnce(&mut RaftLog<LogTypes>) -> io::Result<Segment>) -> io::Result<()> {
         let (tx, rx) = oneshot::channel();
-        self.shared.note(self.shared.chunks.ready().await)?;
+        self.shared.note(self.shared.chunks.ready(&self.shared.dir).await)?;
         let asked = {
             let mut writer = self.shared.writer.lock();
             self.shared.chunks.write(&mut writer.log, write).and_then(|()| writer.flush(Asked::Wake(tx)))
