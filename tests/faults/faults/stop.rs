@@ -27,8 +27,8 @@ impl Fault for Stop {
             if !by_signal {
                 let asked_of = seed.pick(&world.machines.all);
                 let answer = asked_of.post("/api/cluster/stop", json!({ "node": machine.name }), seconds(15)).await;
-                // Refused, or nobody knows: then it is done otherwise.
-                by_signal = !answer.is_ok_and(|answer| answer.status == 200);
+                // Refused, said to be down already, or nobody knows: then it is done otherwise.
+                by_signal = !answer.is_ok_and(|answer| answer.body.contains("stop_sent"));
             }
             let mut node = machine.node.lock().await;
             if by_signal && !node.has_ended() {
