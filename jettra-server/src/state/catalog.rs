@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::halt::Halt;
 use super::names::{CollectionName, DatabaseName, SYSTEM_DATABASE};
 use super::system;
+use crate::storage::keys::CollectionId;
 
 /// The engine of a database that was created without naming one. It is kept and reported only.
 pub const DEFAULT_ENGINE: &str = "JettraBasicStore";
@@ -31,7 +32,7 @@ pub(super) struct Catalog {
 pub(super) struct Database {
     pub id: u64,
     pub engine: String,
-    pub collections: BTreeMap<CollectionName, u64>,
+    pub collections: BTreeMap<CollectionName, CollectionId>,
 }
 
 /// A document of `_catalog`.
@@ -68,7 +69,7 @@ impl Catalog {
                     catalog.insert_database(name.clone(), Database { id, engine, collections: BTreeMap::new() });
                     names.insert(id, name);
                 }
-                CatalogDoc::Collection { database, name } => collections.push((id, database, name)),
+                CatalogDoc::Collection { database, name } => collections.push((CollectionId(id), database, name)),
             }
         }
         for (id, database, name) in collections {
@@ -76,7 +77,7 @@ impl Catalog {
             let name = CollectionName::parse(&name).map_err(broken_name)?;
             let known = database.is_some_and(|database| catalog.insert_collection(database.as_str(), name, id));
             if !known {
-                return Err(Halt::damage(format!("the catalog's collection {} has no database", id_text(id))));
+                return Err(Halt::damage(format!("the catalog's collection {} has no database", id_text(id.0))));
             }
         }
         Ok(catalog)
@@ -92,7 +93,7 @@ impl Catalog {
     }
 
     /// The id of a collection.
-    pub fn collection(&self, database: &str, name: &str) -> Option<u64> {
+    pub fn collection(&self, database: &str, name: &str) -> Option<CollectionId> {
         self.database(database)?.collections.get(name).copied()
     }
 
@@ -125,7 +126,7 @@ impl Catalog {
     }
 
     /// Puts a collection into a database; false where there is no such database.
-    pub fn insert_collection(&mut self, database: &str, name: CollectionName, id: u64) -> bool {
+    pub fn insert_collection(&mut self, database: &str, name: CollectionName, id: CollectionId) -> bool {
         let Some(database) = self.databases.get_mut(database) else { return false };
         if Arc::make_mut(database).collections.insert(name, id).is_none() {
             self.collections += 1;
@@ -134,14 +135,14 @@ impl Catalog {
     }
 
     /// Takes a collection away and returns its id.
-    pub fn remove_collection(&mut self, database: &str, name: &str) -> Option<u64> {
+    pub fn remove_collection(&mut self, database: &str, name: &str) -> Option<CollectionId> {
         let id = Arc::make_mut(self.databases.get_mut(database)?).collections.remove(name)?;
         self.collections -= 1;
         Some(id)
     }
 
     /// The ids of all collections that there are: the users' and the system's.
-    pub fn collection_ids(&self) -> std::collections::BTreeSet<u64> {
+    pub fn collection_ids(&self) -> std::collections::BTreeSet<CollectionId> {
         let named = self.databases.values().flat_map(|database| database.collections.values().copied());
         named.chain(system::ALL).collect()
     }

@@ -18,7 +18,8 @@ use super::envelope::Envelope;
 use super::halt::Halt;
 use super::machine::State;
 use super::stage::Stage;
-use crate::storage::{ChunkLimit, Order, keys};
+use crate::storage::keys::{self, CollectionId};
+use crate::storage::{ChunkLimit, Order};
 
 /// What a change did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +147,7 @@ impl State {
     }
 
     /// What revision `rev` wrote as this document, where it is still kept.
-    fn written_at(&self, collection: u64, id: &str, rev: u64) -> Result<Option<Bytes>, Halt> {
+    fn written_at(&self, collection: CollectionId, id: &str, rev: u64) -> Result<Option<Bytes>, Halt> {
         let decode = |bytes: Option<Bytes>| bytes.map(|bytes| Envelope::decode(&bytes)).transpose();
         let state = match decode(self.engine().get(&keys::current(collection, id))?)? {
             Some(newest) if newest.rev == rev => Some(newest),
@@ -158,7 +159,7 @@ impl State {
 
 impl Stage<'_> {
     /// Records a change of a collection, by the names that it has before it.
-    pub fn note_change(&mut self, collection: u64, db: &str, col: &str, change: &Change) {
+    pub fn note_change(&mut self, collection: CollectionId, db: &str, col: &str, change: &Change) {
         let n = self.next_change();
         let value = encode(collection, db, col, change);
         self.put(keys::change(self.rev, n), value);
@@ -168,7 +169,7 @@ impl Stage<'_> {
 /// Stands for the length of a name whose length does not fit into a byte.
 const LONG: u8 = u8::MAX;
 
-fn encode(collection: u64, db: &str, col: &str, change: &Change) -> Bytes {
+fn encode(collection: CollectionId, db: &str, col: &str, change: &Change) -> Bytes {
     let name = |out: &mut Vec<u8>, name: &str| {
         match u8::try_from(name.len()) {
             Ok(length) if length < LONG => out.push(length),
@@ -181,7 +182,7 @@ fn encode(collection: u64, db: &str, col: &str, change: &Change) -> Bytes {
         out.extend_from_slice(name.as_bytes());
     };
     let mut out = Vec::with_capacity(48);
-    out.extend_from_slice(&collection.to_be_bytes());
+    out.extend_from_slice(&collection.0.to_be_bytes());
     out.push(match change {
         Change::Saved { .. } => 3,
         Change::Deleted { .. } => 4,
@@ -202,7 +203,7 @@ fn encode(collection: u64, db: &str, col: &str, change: &Change) -> Bytes {
 }
 
 /// The collection's number and the change, without its document.
-fn decode(position: Position, value: &[u8]) -> Option<(u64, Changed)> {
+fn decode(position: Position, value: &[u8]) -> Option<(CollectionId, Changed)> {
     let (collection, rest) = value.split_at_checked(8)?;
     let (operation, mut rest) = rest.split_first()?;
     let mut name = || {
@@ -224,7 +225,7 @@ fn decode(position: Position, value: &[u8]) -> Option<(u64, Changed)> {
         (6, Some((db, col))) => Change::Renamed { db, col },
         _ => return None,
     };
-    let collection = u64::from_be_bytes(collection.try_into().ok()?);
+    let collection = CollectionId(u64::from_be_bytes(collection.try_into().ok()?));
     Some((collection, Changed { position, db, col, change, doc: None }))
 }
 

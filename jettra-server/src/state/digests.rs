@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::State;
 use super::stats::{Stats, StatsMap};
 use super::system;
+use crate::storage::keys::CollectionId;
 
 /// Checks that a node keeps.
 pub(super) const KEPT: usize = 2;
@@ -23,7 +24,7 @@ pub struct DigestCheck {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckedCollection {
     /// The collection's number.
-    pub collection: u64,
+    pub collection: CollectionId,
     /// How many documents it held.
     pub count: u64,
     /// Bytes of their bodies.
@@ -39,7 +40,7 @@ impl DigestCheck {
 
     /// What every collection held that was not empty, by number.
     pub fn collections(&self) -> Vec<CheckedCollection> {
-        let checked = |(collection, Stats { count, bytes, digest }): (u64, Stats)| CheckedCollection {
+        let checked = |(collection, Stats { count, bytes, digest }): (CollectionId, Stats)| CheckedCollection {
             collection,
             count,
             bytes,
@@ -52,7 +53,7 @@ impl DigestCheck {
     pub fn total(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for (collection, stats) in self.stats.all() {
-            hasher.update(&collection.to_be_bytes());
+            hasher.update(&collection.0.to_be_bytes());
             hasher.update(&stats.encode());
         }
         hasher.finalize().to_hex().to_string()
@@ -63,7 +64,7 @@ impl DigestCheck {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
     /// The collection's number.
-    pub collection: u64,
+    pub collection: CollectionId,
     /// Who holds something else than most.
     pub nodes: Vec<String>,
     /// Whether more than half hold the same; else nobody can tell who is right.
@@ -73,10 +74,10 @@ pub struct Difference {
 /// Where replicas differ that all stand at one index. `replicas` are their names and what they hold; where as many hold
 /// one thing as another, the first one counts as right.
 pub fn compare(replicas: &[(String, Vec<CheckedCollection>)]) -> Vec<Difference> {
-    let held: Vec<BTreeMap<u64, &CheckedCollection>> =
+    let held: Vec<BTreeMap<CollectionId, &CheckedCollection>> =
         replicas.iter().map(|(_, held)| held.iter().map(|one| (one.collection, one)).collect()).collect();
-    let collections: BTreeSet<u64> = held.iter().flat_map(|held| held.keys().copied()).collect();
-    let difference = |collection: u64| {
+    let collections: BTreeSet<CollectionId> = held.iter().flat_map(|held| held.keys().copied()).collect();
+    let difference = |collection: CollectionId| {
         let all: Vec<Option<&CheckedCollection>> = held.iter().map(|held| held.get(&collection).copied()).collect();
         let votes = |what| all.iter().filter(|other| **other == what).count();
         // Of equals the first.
@@ -96,7 +97,7 @@ impl State {
     }
 
     /// The name of a collection, as `database/collection`.
-    pub fn collection_name(&self, collection: u64) -> String {
+    pub fn collection_name(&self, collection: CollectionId) -> String {
         if system::is_system(collection) {
             return format!("_system/{}", system::name_of(collection));
         }
@@ -105,7 +106,7 @@ impl State {
             let (name, _) = held.collections.iter().find(|(_, id)| **id == collection)?;
             Some(format!("{database}/{name}"))
         });
-        named.unwrap_or_else(|| format!("a dropped collection ({collection:016x})"))
+        named.unwrap_or_else(|| format!("a dropped collection ({:016x})", collection.0))
     }
 }
 
@@ -116,7 +117,7 @@ mod tests {
 
     fn holds(name: &str, digests: &[(u64, &str)]) -> (String, Vec<CheckedCollection>) {
         let one = |(collection, digest): &(u64, &str)| CheckedCollection {
-            collection: *collection,
+            collection: CollectionId(*collection),
             count: 1,
             bytes: 10,
             digest: (*digest).to_owned(),
@@ -125,7 +126,7 @@ mod tests {
     }
 
     fn odd(replicas: &[(String, Vec<CheckedCollection>)]) -> Vec<(u64, Vec<String>, bool)> {
-        compare(replicas).into_iter().map(|found| (found.collection, found.nodes, found.certain)).collect()
+        compare(replicas).into_iter().map(|found| (found.collection.0, found.nodes, found.certain)).collect()
     }
 
     #[test]

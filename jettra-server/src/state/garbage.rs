@@ -4,15 +4,17 @@
 
 use bytes::Bytes;
 
+use crate::storage::keys::CollectionId;
+
 /// What may be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Note {
     /// The superseded states of a document up to and with `rev`.
-    Versions { collection: u64, id: String, rev: u64 },
+    Versions { collection: CollectionId, id: String, rev: u64 },
     /// A tombstone, if it still is the newest state and has this rev, and all superseded states up to it.
-    Tombstone { collection: u64, id: String, rev: u64 },
+    Tombstone { collection: CollectionId, id: String, rev: u64 },
     /// Everything of a dropped collection.
-    Collection { collection: u64 },
+    Collection { collection: CollectionId },
 }
 
 /// Up to where the reclaimer may go.
@@ -34,14 +36,14 @@ impl Note {
             Note::Collection { collection } => (3, collection, 0, ""),
         };
         let mut out = vec![kind];
-        out.extend_from_slice(&collection.to_be_bytes());
+        out.extend_from_slice(&collection.0.to_be_bytes());
         out.extend_from_slice(&rev.to_be_bytes());
         out.extend_from_slice(id.as_bytes());
         out.into()
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Note> {
-        let collection = u64::from_be_bytes(bytes.get(1..9)?.try_into().ok()?);
+        let collection = CollectionId(u64::from_be_bytes(bytes.get(1..9)?.try_into().ok()?));
         let rev = u64::from_be_bytes(bytes.get(9..17)?.try_into().ok()?);
         let id = std::str::from_utf8(&bytes[17..]).ok()?.to_owned();
         match bytes[0] {

@@ -102,3 +102,5 @@ pub use settings::Settings;
 pub use snapshot::Importer;
 pub use system::CLUSTERNODES_NAME as CLUSTERNODES;
 pub use view::{MemberDoc, User};
+
+pub use crate::storage::keys::CollectionId;

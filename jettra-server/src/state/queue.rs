@@ -10,14 +10,15 @@ use super::envelope::Envelope;
 use super::halt::Halt;
 use super::stage::Stage;
 use super::view::parse;
-use crate::storage::{Order, keys};
+use crate::storage::Order;
+use crate::storage::keys::{self, CollectionId};
 
 /// Which records, and how many there may be.
 pub(super) struct Queue {
     /// The collection of the records.
-    pub records: u64,
+    pub records: CollectionId,
     /// The collection of their order.
-    pub order: u64,
+    pub order: CollectionId,
     /// No record ends sooner than this after its entry came into the order.
     pub at_least_ms: u64,
     /// Records that may be.
@@ -73,8 +74,8 @@ impl Stage<'_> {
     }
 
     /// The first entry of an order: its id, cluster time when it came in, and its record's id.
-    fn front(&mut self, order: u64) -> Result<Option<(String, u64, String)>, Halt> {
-        let end = keys::current_prefix(order + 1);
+    fn front(&mut self, order: CollectionId) -> Result<Option<(String, u64, String)>, Halt> {
+        let end = keys::current_end(order);
         loop {
             let from = keys::current(order, self.fronts.get(&order).map_or("", String::as_str));
             let Some((key, value)) = self.first(&from, &end, Order::Ascending)? else { return Ok(None) };

@@ -20,7 +20,8 @@ use super::stats::Stats;
 use super::system;
 use super::view::{ClusterIdentity, MemberDoc, User};
 use crate::error::Error;
-use crate::storage::{ChunkLimit, Engine, Order, Scan, keys};
+use crate::storage::keys::{self, CollectionId};
+use crate::storage::{ChunkLimit, Engine, Order, Scan};
 
 /// A document as it stands at some revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub struct Doc {
 #[cfg(test)]
 pub struct CollectionStats {
     /// The collection's number; those below 65 536 are the system's own.
-    pub collection: u64,
+    pub collection: CollectionId,
     /// What is known of it.
     pub stats: Stats,
 }
@@ -145,7 +146,7 @@ impl State {
         db: &DatabaseName,
         col: &CollectionName,
         id: &DocumentId,
-    ) -> Result<Option<(u64, Envelope, u64)>, Halt> {
+    ) -> Result<Option<(CollectionId, Envelope, u64)>, Halt> {
         let view = self.view();
         let Some(collection) = view.core.catalog.collection(db.as_str(), col.as_str()) else { return Ok(None) };
         let Some(bytes) = self.engine().get(&keys::current(collection, id.as_str()))? else { return Ok(None) };
@@ -229,7 +230,7 @@ fn doc(id: DocumentId, envelope: Envelope) -> Option<Doc> {
 /// is not, else it was not there.
 pub(super) fn state_at(
     engine: &dyn Engine,
-    collection: u64,
+    collection: CollectionId,
     id: &str,
     newest: Option<(u64, &Bytes)>,
     rev: u64,
@@ -245,27 +246,28 @@ pub(super) fn state_at(
 /// Documents in id order, as they were at a pinned revision. It needs no lock: the revisions decide.
 pub struct DocScan {
     engine: Arc<dyn Engine>,
-    collection: u64,
-    scan: Option<Scan<Arc<dyn Engine>>>,
+    /// The collection and what is left of it; `None` where it is not there.
+    scan: Option<(CollectionId, Scan<Arc<dyn Engine>>)>,
     /// Keeps what it still has to show.
     pin: Pin,
 }
 
 impl DocScan {
-    fn new(engine: Arc<dyn Engine>, collection: Option<u64>, after: Option<&DocumentId>, pin: Pin) -> Self {
+    fn new(engine: Arc<dyn Engine>, collection: Option<CollectionId>, after: Option<&DocumentId>, pin: Pin) -> Self {
         let scan = collection.map(|collection| {
             let from = match after {
                 Some(after) => Bound::Excluded(keys::current(collection, after.as_str())),
                 None => Bound::Included(keys::current_prefix(collection)),
             };
             let to = keys::after_prefix(&keys::current_prefix(collection)).map_or(Bound::Unbounded, Bound::Excluded);
-            Scan::new(Arc::clone(&engine), from, to, Order::Ascending)
+            (collection, Scan::new(Arc::clone(&engine), from, to, Order::Ascending))
         });
-        DocScan { engine, collection: collection.unwrap_or_default(), scan, pin }
+        DocScan { engine, scan, pin }
     }
 
     fn step(&mut self) -> Option<Result<Option<Doc>, Halt>> {
-        let pair = self.scan.as_mut()?.next()?;
+        let (collection, scan) = self.scan.as_mut()?;
+        let (collection, pair) = (*collection, scan.next()?);
         let read = || -> Result<Option<Doc>, Halt> {
             let (key, value) = pair?;
             let id = keys::current_id(&key).ok_or_else(|| Halt::damage("a document's key"))?;
@@ -273,7 +275,7 @@ impl DocScan {
             let state = if newest.rev <= self.pin.rev() {
                 newest
             } else {
-                match state_at(&*self.engine, self.collection, id, None, self.pin.rev())? {
+                match state_at(&*self.engine, collection, id, None, self.pin.rev())? {
                     Some(bytes) => Envelope::decode(&bytes)?,
                     None => return Ok(None),
                 }

@@ -7,7 +7,8 @@ use std::ops::Bound;
 use super::envelope::{Content, Envelope};
 use super::garbage::{Horizon, Note};
 use super::halt::Halt;
-use crate::storage::{Batch, ChunkLimit, Engine, Order, keys};
+use crate::storage::keys::{self, CollectionId};
+use crate::storage::{Batch, ChunkLimit, Engine, Order};
 
 /// Deletes at most about `max_keys` keys of what lies before `horizon` and returns how many.
 pub(super) fn reclaim(engine: &dyn Engine, horizon: Horizon, max_keys: usize) -> Result<usize, Halt> {
@@ -92,7 +93,7 @@ impl Sweep<'_> {
     }
 
     /// The superseded states of a document up to `rev`.
-    fn versions(&mut self, collection: u64, id: &str, rev: u64) -> Result<bool, Halt> {
+    fn versions(&mut self, collection: CollectionId, id: &str, rev: u64) -> Result<bool, Halt> {
         let (newest, oldest) = (keys::history(collection, id, rev), keys::history(collection, id, 0));
         // Oldest first: engines bound a descending range on both sides at once, and there are few.
         self.ordered(Bound::Included(&newest), Bound::Included(&oldest), Order::Descending)

@@ -18,7 +18,8 @@ use super::machine::State;
 use super::stage::Stage;
 use super::stats::Stats;
 use super::view::View;
-use crate::storage::{ChunkLimit, Order, keys};
+use crate::storage::keys::{self, CollectionId};
+use crate::storage::{ChunkLimit, Order};
 
 /// What one step reads. Writers wait for it, so it is small.
 pub const SCRUB_STEP: ChunkLimit = ChunkLimit { pairs: 64, bytes: 256 << 10 };
@@ -41,7 +42,7 @@ pub(super) struct Scrub {
     /// Whether a pass is under way.
     begun: bool,
     /// Collections still to read.
-    todo: VecDeque<u64>,
+    todo: VecDeque<CollectionId>,
     /// The collection in hand.
     pub tracker: Option<Tracker>,
     /// Key spaces still to read.
@@ -53,7 +54,7 @@ pub(super) struct Scrub {
 /// How far the scrub is in a collection, and the sum of what it has read, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tracker {
-    collection: u64,
+    collection: CollectionId,
     /// The id of the last document that was read.
     cursor: Option<String>,
     /// The last id that there was at the beginning: what comes beyond it counts as read, since it was counted when it
@@ -64,7 +65,7 @@ pub(super) struct Tracker {
 
 impl Tracker {
     /// Whether a document lies where the scrub does not come any more.
-    fn has_passed(&self, collection: u64, id: &str) -> bool {
+    fn has_passed(&self, collection: CollectionId, id: &str) -> bool {
         let behind = || self.cursor.as_deref().is_some_and(|cursor| id <= cursor);
         let beyond = || self.end.as_deref().is_none_or(|end| id > end);
         self.collection == collection && (behind() || beyond())
@@ -73,14 +74,14 @@ impl Tracker {
 
 impl Stage<'_> {
     /// A document's state is one no more.
-    pub fn scrub_out(&mut self, collection: u64, id: &str, rev: u64, body: &[u8]) {
+    pub fn scrub_out(&mut self, collection: CollectionId, id: &str, rev: u64, body: &[u8]) {
         if let Some(tracker) = self.scrub.as_mut().filter(|tracker| tracker.has_passed(collection, id)) {
             tracker.sum.remove(id, rev, body);
         }
     }
 
     /// A document has a new state, written by this entry.
-    pub fn scrub_in(&mut self, collection: u64, id: &str, body: &[u8]) {
+    pub fn scrub_in(&mut self, collection: CollectionId, id: &str, body: &[u8]) {
         let rev = self.rev;
         if let Some(tracker) = self.scrub.as_mut().filter(|tracker| tracker.has_passed(collection, id)) {
             tracker.sum.add(id, rev, body);

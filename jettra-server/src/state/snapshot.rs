@@ -19,7 +19,8 @@ use super::read::state_at;
 use super::stats::Stats;
 use super::view::{META_APPLIED, META_FORMAT, STATE_FORMAT};
 use crate::planted::{self, Bug};
-use crate::storage::{Batch, Engine, Order, Pair, Scan, keys};
+use crate::storage::keys::{self, CollectionId};
+use crate::storage::{Batch, Engine, Order, Pair, Scan};
 
 impl State {
     /// The records of the state as it was when `pin` was taken. It reads in bounded chunks, beside applies.
@@ -33,7 +34,7 @@ pub struct Export {
     engine: Arc<dyn Engine>,
     pin: Pin,
     /// The collections that there were; what is left of dropped ones stays behind.
-    collections: BTreeSet<u64>,
+    collections: BTreeSet<CollectionId>,
     /// Of the document whose superseded states are being read: its key's start, and from which rev on they are not
     /// superseded at the pin.
     document: Option<(Vec<u8>, u64)>,
@@ -70,7 +71,7 @@ impl Export {
             Some(keys::EXPIRY) => number(9)? <= rev,
             Some(keys::CHANGES) => (self.pin.view().meta.changes_floor..=rev).contains(&number(1)?),
             Some(keys::CURRENT) => {
-                let collection = number(1)?;
+                let collection = keys::collection(&key).ok_or_else(broken)?;
                 if !self.collections.contains(&collection) {
                     return Ok(None);
                 }
@@ -89,7 +90,7 @@ impl Export {
     }
 
     /// The rev of the document's state at the pin: what is older was superseded there.
-    fn newest_at_pin(&mut self, key: &[u8], collection: u64, id: &str) -> Result<u64, Halt> {
+    fn newest_at_pin(&mut self, key: &[u8], collection: CollectionId, id: &str) -> Result<u64, Halt> {
         let start = &key[..key.len() - 8];
         if let Some((known, rev)) = &self.document
             && known == start
@@ -161,8 +162,8 @@ pub struct Importer {
     /// Bytes written since the last durable point.
     volatile: usize,
     meta: Vec<Pair>,
-    stated: BTreeMap<u64, Stats>,
-    counted: BTreeMap<u64, Stats>,
+    stated: BTreeMap<CollectionId, Stats>,
+    counted: BTreeMap<CollectionId, Stats>,
 }
 
 impl Importer {
@@ -184,11 +185,11 @@ impl Importer {
                 return Ok(());
             }
             Some(keys::STATS) => {
-                let collection = keys::number(&key, 1).ok_or_else(broken)?;
+                let collection = keys::collection(&key).ok_or_else(broken)?;
                 self.stated.insert(collection, Stats::decode(&value).ok_or_else(broken)?);
             }
             Some(keys::CURRENT) => {
-                let collection = keys::number(&key, 1).ok_or_else(broken)?;
+                let collection = keys::collection(&key).ok_or_else(broken)?;
                 let id = keys::current_id(&key).ok_or_else(broken)?;
                 let envelope = Envelope::decode(&value)?;
                 if let Some(body) = envelope.body() {
@@ -214,8 +215,8 @@ impl Importer {
     /// Checks that the documents are those that the snapshot's digests tell of, and returns when all is on disk.
     pub fn finish(mut self) -> Result<(), Halt> {
         if self.stated != self.counted {
-            let differ = |id: &&u64| self.stated.get(id) != self.counted.get(id);
-            let first = self.stated.keys().chain(self.counted.keys()).find(differ);
+            let differ = |id: &&CollectionId| self.stated.get(id) != self.counted.get(id);
+            let first = self.stated.keys().chain(self.counted.keys()).find(differ).map(|id| id.0);
             return Err(Halt::damage(format!("the snapshot's digest of collection {first:?} does not hold")));
         }
         if self.meta.len() != 2 {

@@ -13,7 +13,8 @@ use super::scrub::Tracker;
 use super::stats::{Stats, StatsMap};
 use super::view::{Core, META_APPLIED, Meta, View};
 use crate::planted::{self, Bug};
-use crate::storage::{Batch, ChunkLimit, Engine, Order, keys};
+use crate::storage::keys::{self, CollectionId};
+use crate::storage::{Batch, ChunkLimit, Engine, Order};
 
 /// The changes of a revision may have so many bytes on average; where they have more, fewer revisions' are kept.
 const CHANGE_BYTES: u64 = 256;
@@ -30,9 +31,9 @@ pub(super) struct Stage<'a> {
     pub core: Core,
     core_before: Core,
     stats: StatsMap,
-    entry_stats: BTreeMap<u64, Stats>,
+    entry_stats: BTreeMap<CollectionId, Stats>,
     /// Collections whose stats the run has changed.
-    touched: BTreeSet<u64>,
+    touched: BTreeSet<CollectionId>,
     /// Up to where is applied, this entry included.
     pub meta: Meta,
     /// This entry's revision.
@@ -44,7 +45,7 @@ pub(super) struct Stage<'a> {
     pub scrub: Option<Tracker>,
     scrub_before: Option<Tracker>,
     /// Of each queue, the last entry that was taken from its front in this run.
-    pub(super) fronts: BTreeMap<u64, String>,
+    pub(super) fronts: BTreeMap<CollectionId, String>,
 }
 
 /// Numbers that make keys and ids of one entry unique.
@@ -162,7 +163,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The newest state of a document, a tombstone too.
-    pub fn envelope(&self, collection: u64, id: &str) -> Result<Option<Envelope>, Halt> {
+    pub fn envelope(&self, collection: CollectionId, id: &str) -> Result<Option<Envelope>, Halt> {
         self.get(&keys::current(collection, id))?.map(|bytes| Envelope::decode(&bytes)).transpose()
     }
 
@@ -192,11 +193,11 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub fn stats(&self, collection: u64) -> Stats {
+    pub fn stats(&self, collection: CollectionId) -> Stats {
         self.entry_stats.get(&collection).copied().unwrap_or_else(|| self.stats.get(collection))
     }
 
-    pub fn set_stats(&mut self, collection: u64, stats: Stats) {
+    pub fn set_stats(&mut self, collection: CollectionId, stats: Stats) {
         self.entry_stats.insert(collection, stats);
     }
 

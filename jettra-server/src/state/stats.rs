@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::storage::keys::CollectionId;
+
 /// Keys the hash of a document for its collection's digest; never change it: replicas compare digests.
 const DIGEST_KEY: &[u8; 32] = b"jettradb collection digest, v. 1";
 
@@ -72,7 +74,7 @@ const SHARDS: usize = 64;
 
 /// The stats of all collections. A clone is cheap, and a write after it copies one shard.
 #[derive(Debug, Clone)]
-pub(super) struct StatsMap(Vec<Arc<BTreeMap<u64, Stats>>>);
+pub(super) struct StatsMap(Vec<Arc<BTreeMap<CollectionId, Stats>>>);
 
 impl Default for StatsMap {
     fn default() -> Self {
@@ -81,12 +83,12 @@ impl Default for StatsMap {
 }
 
 impl StatsMap {
-    pub fn get(&self, collection: u64) -> Stats {
+    pub fn get(&self, collection: CollectionId) -> Stats {
         self.0[shard(collection)].get(&collection).copied().unwrap_or_default()
     }
 
     /// Sets the stats of a collection; those of an empty one are left out.
-    pub fn set(&mut self, collection: u64, stats: Stats) {
+    pub fn set(&mut self, collection: CollectionId, stats: Stats) {
         let shard = Arc::make_mut(&mut self.0[shard(collection)]);
         if stats == Stats::default() {
             shard.remove(&collection);
@@ -96,12 +98,12 @@ impl StatsMap {
     }
 
     /// All that are not empty, by collection.
-    pub fn all(&self) -> BTreeMap<u64, Stats> {
+    pub fn all(&self) -> BTreeMap<CollectionId, Stats> {
         self.0.iter().flat_map(|shard| shard.iter()).map(|(id, stats)| (*id, *stats)).collect()
     }
 }
 
-fn shard(collection: u64) -> usize {
+fn shard(collection: CollectionId) -> usize {
     // Ids are a revision and a small number in the low 16 bits.
-    ((collection >> 16) ^ collection) as usize % SHARDS
+    ((collection.0 >> 16) ^ collection.0) as usize % SHARDS
 }

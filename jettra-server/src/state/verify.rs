@@ -7,7 +7,7 @@ use super::envelope::Envelope;
 use super::halt::Halt;
 use super::machine::State;
 use super::stats::Stats;
-use crate::storage::keys;
+use crate::storage::keys::{self, CollectionId};
 
 /// What a whole state holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,7 +28,7 @@ impl State {
     /// What cannot be read; a collection whose documents are not those that its digest tells of.
     pub fn verify(&self) -> Result<Verified, Halt> {
         let mut found = Verified::default();
-        let mut counted: BTreeMap<u64, Stats> = BTreeMap::new();
+        let mut counted: BTreeMap<CollectionId, Stats> = BTreeMap::new();
         for pair in self.engine().scan(Bound::Unbounded, Bound::Unbounded) {
             let (key, value) = pair?;
             found.records += 1;
@@ -36,7 +36,7 @@ impl State {
             let broken = || Halt::damage(format!("the record at {key:?}"));
             match key.first().copied() {
                 Some(keys::CURRENT) => {
-                    let collection = keys::number(&key, 1).ok_or_else(broken)?;
+                    let collection = keys::collection(&key).ok_or_else(broken)?;
                     let id = keys::current_id(&key).ok_or_else(broken)?;
                     let envelope = Envelope::decode(&value)?;
                     if let Some(body) = envelope.body() {
@@ -56,8 +56,9 @@ impl State {
         let stated = view.stats.all();
         // What is left of a dropped collection has no digest any more.
         let existing = view.core.catalog.collection_ids();
-        let differs =
-            |id: &&u64| stated.get(id).copied().unwrap_or_default() != counted.get(id).copied().unwrap_or_default();
+        let differs = |id: &&CollectionId| {
+            stated.get(id).copied().unwrap_or_default() != counted.get(id).copied().unwrap_or_default()
+        };
         let first = stated.keys().chain(counted.keys().filter(|id| existing.contains(id))).find(differs);
         match first {
             Some(id) => {

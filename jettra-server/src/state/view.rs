@@ -16,7 +16,8 @@ use super::settings::Settings;
 use super::stats::{Stats, StatsMap};
 use super::system;
 use crate::feature;
-use crate::storage::{Engine, keys};
+use crate::storage::Engine;
+use crate::storage::keys::{self, CollectionId};
 
 /// The state as a reader finds it: everything that is not read from the engine.
 #[derive(Debug, Clone)]
@@ -184,7 +185,7 @@ impl View {
         for pair in engine.scan_prefix(&prefix) {
             let (key, value) = pair?;
             let broken = || Halt::damage(format!("the stats at {key:?}"));
-            stats.set(keys::number(&key, 1).ok_or_else(broken)?, Stats::decode(&value).ok_or_else(broken)?);
+            stats.set(keys::collection(&key).ok_or_else(broken)?, Stats::decode(&value).ok_or_else(broken)?);
         }
         Ok(View { meta, core: Core::load(engine)?, stats })
     }
@@ -264,7 +265,7 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &[u8], what: &str) -> 
 /// Id, rev and body of each live document of a collection.
 fn live_docs(
     engine: &dyn Engine,
-    collection: u64,
+    collection: CollectionId,
 ) -> impl Iterator<Item = Result<(String, u64, Bytes), Halt>> + use<'_> {
     engine.scan_prefix(&keys::current_prefix(collection)).filter_map(|pair| {
         let read = || -> Result<Option<(String, u64, Bytes)>, Halt> {

@@ -9,19 +9,20 @@ use super::halt::Halt;
 use super::names::SYSTEM_DATABASE;
 use super::stage::Stage;
 use super::system;
-use crate::storage::{Order, keys};
+use crate::storage::Order;
+use crate::storage::keys::{self, CollectionId};
 
 /// Superseded states that one write of a document lets go of, at most.
 const TRIM_STEPS: u32 = 128;
 
 impl Stage<'_> {
     /// The document's newest state, unless it is deleted or has never been.
-    pub fn live(&self, collection: u64, id: &str) -> Result<Option<Envelope>, Halt> {
+    pub fn live(&self, collection: CollectionId, id: &str) -> Result<Option<Envelope>, Halt> {
         Ok(self.envelope(collection, id)?.filter(|envelope| envelope.body().is_some()))
     }
 
     /// Gives a document a new body. The change of a user's document is for the caller to record.
-    pub fn save(&mut self, collection: u64, id: &str, body: Bytes) -> Result<(), Halt> {
+    pub fn save(&mut self, collection: CollectionId, id: &str, body: Bytes) -> Result<(), Halt> {
         let old = self.envelope(collection, id)?;
         let mut stats = self.stats(collection);
         if let Some((old, old_body)) = old.as_ref().and_then(|old| Some((old, old.body()?))) {
@@ -40,7 +41,7 @@ impl Stage<'_> {
 
     /// Deletes a document; nothing is written where it is absent. Says whether it was there. As with
     /// [`Stage::save`], the caller records the change.
-    pub fn remove(&mut self, collection: u64, id: &str) -> Result<bool, Halt> {
+    pub fn remove(&mut self, collection: CollectionId, id: &str) -> Result<bool, Halt> {
         let Some(old) = self.live(collection, id)? else { return Ok(false) };
         let mut stats = self.stats(collection);
         let old_body = old.body().map_or(&[][..], |body| body);
@@ -70,21 +71,21 @@ impl Stage<'_> {
         self.put(keys::garbage(self.rev, n), note.encode());
     }
 
-    fn put_envelope(&mut self, collection: u64, id: &str, created: u64, kept: Kept, content: Content) {
+    fn put_envelope(&mut self, collection: CollectionId, id: &str, created: u64, kept: Kept, content: Content) {
         let envelope = Envelope { rev: self.rev, time_ms: self.now_ms(), created, kept, content };
         self.put(keys::current(collection, id), envelope.encode());
     }
 
     /// Records a change of one of the system's visible collections; the others' changes are told to nobody, and those
     /// of users' are recorded where their names are known.
-    fn note_system_change(&mut self, collection: u64, change: Change) {
+    fn note_system_change(&mut self, collection: CollectionId, change: Change) {
         if let Some((name, _)) = system::VISIBLE.iter().find(|(_, id)| *id == collection) {
             self.note_change(collection, SYSTEM_DATABASE, name, &change);
         }
     }
 
     /// Moves the newest state to the superseded ones, and returns what is kept of these after it.
-    fn supersede(&mut self, collection: u64, id: &str, old: Option<&Envelope>) -> Result<Kept, Halt> {
+    fn supersede(&mut self, collection: CollectionId, id: &str, old: Option<&Envelope>) -> Result<Kept, Halt> {
         let Some(old) = old else { return Ok(Kept::default()) };
         if old.rev == self.rev {
             // Written by this same entry: at this revision there is only what comes last.
@@ -115,7 +116,7 @@ impl Stage<'_> {
     }
 
     /// Lets go of the oldest superseded states beyond the bounds.
-    fn trim(&mut self, collection: u64, id: &str, kept: &mut Kept) -> Result<(), Halt> {
+    fn trim(&mut self, collection: CollectionId, id: &str, kept: &mut Kept) -> Result<(), Halt> {
         let mut let_go = None;
         // Where a bound was lowered, the next writes of the document go on.
         for _ in 0..TRIM_STEPS {
@@ -142,7 +143,7 @@ impl Stage<'_> {
     }
 
     /// The rev of the superseded state after the oldest one kept; 0 where that is the only one.
-    fn next_newer(&self, collection: u64, id: &str, kept: &Kept) -> Result<u64, Halt> {
+    fn next_newer(&self, collection: CollectionId, id: &str, kept: &Kept) -> Result<u64, Halt> {
         let oldest = keys::history(collection, id, kept.oldest);
         // Near first: an engine looks at all that lies between.
         let span = self.rev.saturating_sub(kept.oldest) / u64::from(kept.count.max(1)) * 2 + 1;

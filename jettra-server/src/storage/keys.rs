@@ -14,6 +14,10 @@
 //!
 //! `!rev` is the bitwise complement: newest first.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 /// What the store is, and up to where it has applied.
 pub const META: u8 = 0x01;
 /// The newest state of each document.
@@ -29,29 +33,48 @@ pub const EXPIRY: u8 = 0x06;
 /// Count, bytes and digest of each collection.
 pub const STATS: u8 = 0x07;
 
+/// The number of a collection, under which its keys stand. It is given once and never again; a name can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CollectionId(pub u64);
+
+impl fmt::Display for CollectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// `META`, name.
 pub fn meta(name: &str) -> Vec<u8> {
     join(META, &[name.as_bytes()])
 }
 
 /// `CURRENT`, collection, document id.
-pub fn current(collection: u64, id: &str) -> Vec<u8> {
-    join(CURRENT, &[&collection.to_be_bytes(), id.as_bytes()])
+pub fn current(collection: CollectionId, id: &str) -> Vec<u8> {
+    join(CURRENT, &[&collection.0.to_be_bytes(), id.as_bytes()])
 }
 
 /// What all current states of a collection start with.
-pub fn current_prefix(collection: u64) -> Vec<u8> {
-    join(CURRENT, &[&collection.to_be_bytes()])
+pub fn current_prefix(collection: CollectionId) -> Vec<u8> {
+    join(CURRENT, &[&collection.0.to_be_bytes()])
+}
+
+/// The first key after all current states of a collection.
+pub fn current_end(collection: CollectionId) -> Vec<u8> {
+    current_prefix(CollectionId(collection.0 + 1))
 }
 
 /// `HISTORY`, collection, document id, !rev. An id has at most 512 bytes, so its length fits.
-pub fn history(collection: u64, id: &str, rev: u64) -> Vec<u8> {
-    join(HISTORY, &[&collection.to_be_bytes(), &(id.len() as u16).to_be_bytes(), id.as_bytes(), &(!rev).to_be_bytes()])
+pub fn history(collection: CollectionId, id: &str, rev: u64) -> Vec<u8> {
+    join(
+        HISTORY,
+        &[&collection.0.to_be_bytes(), &(id.len() as u16).to_be_bytes(), id.as_bytes(), &(!rev).to_be_bytes()],
+    )
 }
 
 /// What all superseded states of a collection start with.
-pub fn history_prefix(collection: u64) -> Vec<u8> {
-    join(HISTORY, &[&collection.to_be_bytes()])
+pub fn history_prefix(collection: CollectionId) -> Vec<u8> {
+    join(HISTORY, &[&collection.0.to_be_bytes()])
 }
 
 /// `CHANGES`, rev, n.
@@ -70,8 +93,8 @@ pub fn expiry(due_ms: u64, rev: u64, n: u32) -> Vec<u8> {
 }
 
 /// `STATS`, collection.
-pub fn stats(collection: u64) -> Vec<u8> {
-    join(STATS, &[&collection.to_be_bytes()])
+pub fn stats(collection: CollectionId) -> Vec<u8> {
+    join(STATS, &[&collection.0.to_be_bytes()])
 }
 
 /// The document id of a `CURRENT` key.
@@ -80,14 +103,19 @@ pub fn current_id(key: &[u8]) -> Option<&str> {
 }
 
 /// Collection, document id and rev of a `HISTORY` key.
-pub fn history_parts(key: &[u8]) -> Option<(u64, &str, u64)> {
-    let collection = number(key, 1)?;
+pub fn history_parts(key: &[u8]) -> Option<(CollectionId, &str, u64)> {
+    let collection = collection(key)?;
     let length = usize::from(u16::from_be_bytes(key.get(9..11)?.try_into().ok()?));
     let id = std::str::from_utf8(key.get(11..11 + length)?).ok()?;
     Some((collection, id, !number(key, 11 + length)?))
 }
 
-/// The u64 at `offset` of a key: the collection or the rev that stands there.
+/// The collection of a `CURRENT`, `HISTORY` or `STATS` key.
+pub fn collection(key: &[u8]) -> Option<CollectionId> {
+    number(key, 1).map(CollectionId)
+}
+
+/// The u64 at `offset` of a key: the revision or the moment that stands there.
 pub fn number(key: &[u8], offset: usize) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(offset..offset + 8)?.try_into().ok()?))
 }
@@ -116,10 +144,11 @@ mod tests {
 
     #[test]
     fn newest_history_sorts_first_and_ids_do_not_mix() {
-        assert!(history(7, "a", 9) < history(7, "a", 3));
-        let end = after_prefix(&history_prefix(7)).unwrap();
-        assert!(history(7, "zz", 0) < end && end <= history(8, "", u64::MAX));
-        assert_eq!(history_parts(&history(7, "a\u{0}b", 9)), Some((7, "a\u{0}b", 9)));
+        let (seven, eight) = (CollectionId(7), CollectionId(8));
+        assert!(history(seven, "a", 9) < history(seven, "a", 3));
+        let end = after_prefix(&history_prefix(seven)).unwrap();
+        assert!(history(seven, "zz", 0) < end && end <= history(eight, "", u64::MAX));
+        assert_eq!(history_parts(&history(seven, "a\u{0}b", 9)), Some((seven, "a\u{0}b", 9)));
     }
 
     #[test]

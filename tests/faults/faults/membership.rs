@@ -85,7 +85,12 @@ pub async fn add(
     seed: &mut Seed,
     entry: &Entry,
 ) -> Result<(), String> {
-    machine.node.lock().await.kill();
+    {
+        let mut node = machine.node.lock().await;
+        node.kill();
+        // With these it would register itself, as a voter.
+        node.configure("Peers", json!([]));
+    }
     machine.wipe();
     start(machine, entry).await;
     told(world, seed, "register", json!({ "url": machine.url(), "voter": !as_replica }), |status| status == 200)

@@ -16,7 +16,9 @@ use crate::cluster::journal::{AlarmKey, open_alarms};
 use crate::error::Result;
 use crate::peers::Target;
 use crate::raft::{Consensus, Envelope, ServerState};
-use crate::state::{CheckedCollection, Command, Difference, DigestCheck, MemberDoc, NewEvent, Op, compare};
+use crate::state::{
+    CheckedCollection, CollectionId, Command, Difference, DigestCheck, MemberDoc, NewEvent, Op, compare,
+};
 
 /// The name of the alarm.
 pub(in crate::cluster) const ALARM: &str = "digest_mismatch";
@@ -253,7 +255,7 @@ async fn judge(
     tracing::info!(index = round.check.index, nodes = replicas.len(), unknown, result, "digests compared");
 
     let state = consensus.state();
-    let names: BTreeMap<u64, String> =
+    let names: BTreeMap<CollectionId, String> =
         found.iter().map(|d| (d.collection, state.collection_name(d.collection))).collect();
     let differs: BTreeSet<(String, String)> =
         found.iter().flat_map(|d| d.nodes.iter().map(|node| (node.clone(), names[&d.collection].clone()))).collect();
@@ -295,7 +297,7 @@ fn events(
     open: &BTreeMap<AlarmKey, ClusterEvent>,
     compared: &BTreeSet<String>,
     found: &[Difference],
-    names: &BTreeMap<u64, String>,
+    names: &BTreeMap<CollectionId, String>,
     index: u64,
 ) -> Vec<NewEvent> {
     let key = |node: &str, collection: &str| (ALARM.to_owned(), Some(node.to_owned()), Some(collection.to_owned()));
@@ -342,7 +344,7 @@ mod tests {
 
     /// Takes the events of a comparison into a journal and gives their kinds and nodes.
     fn told(journal: &mut Vec<ClusterEvent>, compared: &[&str], found: &[Difference]) -> Vec<(EventKind, String)> {
-        let names = BTreeMap::from([(7, "db/c".to_owned())]);
+        let names = BTreeMap::from([(CollectionId(7), "db/c".to_owned())]);
         let compared = compared.iter().map(|name| (*name).to_owned()).collect();
         let events = events(&open_alarms(journal), &compared, found, &names, 812);
         let told = events.iter().map(|event| (event.kind, event.node.clone().unwrap())).collect();
@@ -355,7 +357,7 @@ mod tests {
     #[test]
     fn a_difference_is_told_once_and_its_end_once_and_only_of_who_was_compared() {
         use EventKind::{Alarm, AlarmOver};
-        let wrong = [Difference { collection: 7, nodes: vec!["b".to_owned()], certain: true }];
+        let wrong = [Difference { collection: CollectionId(7), nodes: vec!["b".to_owned()], certain: true }];
         let journal = &mut Vec::new();
         assert_eq!(told(journal, &["a", "b", "c"], &[]), []);
         assert_eq!(told(journal, &["a", "b", "c"], &wrong), [(Alarm, "b".to_owned())]);
@@ -369,7 +371,7 @@ mod tests {
     #[test]
     fn an_alarm_ends_with_its_members_membership_and_gives_its_place_back() {
         let of = |names: Vec<String>| {
-            let apart = |node| Difference { collection: 7, nodes: vec![node], certain: true };
+            let apart = |node| Difference { collection: CollectionId(7), nodes: vec![node], certain: true };
             names.into_iter().map(apart).collect::<Vec<_>>()
         };
         let journal = &mut Vec::new();
@@ -388,8 +390,9 @@ mod tests {
 
     #[test]
     fn a_thousand_differences_are_no_thousand_alarms() {
-        let found: Vec<Difference> =
-            (0..1000).map(|n| Difference { collection: 7, nodes: vec![format!("n{n}")], certain: true }).collect();
+        let found: Vec<Difference> = (0..1000)
+            .map(|n| Difference { collection: CollectionId(7), nodes: vec![format!("n{n}")], certain: true })
+            .collect();
         let journal = &mut Vec::new();
         assert_eq!(told(journal, &[], &found).len(), MOST_ALARMS);
         assert_eq!(told(journal, &[], &found).len(), 0);

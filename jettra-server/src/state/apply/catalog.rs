@@ -14,6 +14,7 @@ use crate::state::outcome::Answer;
 use crate::state::stage::Stage;
 use crate::state::stats::Stats;
 use crate::state::system;
+use crate::storage::keys::CollectionId;
 
 type Result<T> = std::result::Result<T, AnswerOrHalt>;
 
@@ -110,14 +111,18 @@ pub(super) fn rename_collection(
     let catalog = Arc::make_mut(&mut stage.core.catalog);
     catalog.remove_collection(db.as_str(), from.as_str());
     catalog.insert_collection(db.as_str(), to.clone(), collection);
-    save_doc(stage, collection, &collection_doc(database, to))?;
+    save_doc(stage, collection.0, &collection_doc(database, to))?;
     let change = Change::Renamed { db: db.to_string(), col: to.to_string() };
     stage.note_change(collection, db.as_str(), from.as_str(), &change);
     Ok(CHANGED)
 }
 
 /// The id of a collection; it and its database come into being where they are not there.
-pub(super) fn collection_for_writing(stage: &mut Stage<'_>, db: &DatabaseName, name: &CollectionName) -> Result<u64> {
+pub(super) fn collection_for_writing(
+    stage: &mut Stage<'_>,
+    db: &DatabaseName,
+    name: &CollectionName,
+) -> Result<CollectionId> {
     if let Some(collection) = stage.core.catalog.collection(db.as_str(), name.as_str()) {
         return Ok(collection);
     }
@@ -151,21 +156,31 @@ fn new_database(stage: &mut Stage<'_>, name: &DatabaseName, engine: Option<&str>
     Ok(id)
 }
 
-fn new_collection(stage: &mut Stage<'_>, db: &DatabaseName, database: u64, name: &CollectionName) -> Result<u64> {
+fn new_collection(
+    stage: &mut Stage<'_>,
+    db: &DatabaseName,
+    database: u64,
+    name: &CollectionName,
+) -> Result<CollectionId> {
     let limit = stage.core.settings.max_collections;
     if stage.core.catalog.collection_count() >= limit as usize {
         let message = format!("there are {limit} collections and that is the limit; delete one first");
         return Err(Error::too_large(message).with("limit", limit).into());
     }
-    let id = next_id(stage)?;
-    save_doc(stage, id, &collection_doc(database, name))?;
+    let id = CollectionId(next_id(stage)?);
+    save_doc(stage, id.0, &collection_doc(database, name))?;
     Arc::make_mut(&mut stage.core.catalog).insert_collection(db.as_str(), name.clone(), id);
     Ok(id)
 }
 
 /// Forgets a collection: its documents are deleted in the background.
-fn drop_collection(stage: &mut Stage<'_>, db: &DatabaseName, name: &CollectionName, collection: u64) -> Result<()> {
-    stage.remove(system::CATALOG, &id_text(collection))?;
+fn drop_collection(
+    stage: &mut Stage<'_>,
+    db: &DatabaseName,
+    name: &CollectionName,
+    collection: CollectionId,
+) -> Result<()> {
+    stage.remove(system::CATALOG, &id_text(collection.0))?;
     stage.note_garbage(&Note::Collection { collection });
     stage.set_stats(collection, Stats::default());
     stage.note_change(collection, db.as_str(), name.as_str(), &Change::Dropped);

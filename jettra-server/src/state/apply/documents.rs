@@ -12,7 +12,7 @@ use crate::state::halt::{AnswerOrHalt, Halt};
 use crate::state::names::{DocumentId, shown};
 use crate::state::outcome::{Answer, WriteResult};
 use crate::state::stage::Stage;
-use crate::storage::keys;
+use crate::storage::keys::{self, CollectionId};
 
 /// Carries the writes out in order; the first error is the answer to all of them.
 pub(super) fn writes(stage: &mut Stage<'_>, writes: &[Write]) -> Result<Answer, AnswerOrHalt> {
@@ -110,7 +110,7 @@ fn check(condition: Option<Condition>, rev: Option<u64>, id: &DocumentId) -> Res
 pub(in crate::state) fn version_of(
     get: impl Fn(&[u8]) -> Result<Option<Bytes>, Halt>,
     newest: &Envelope,
-    collection: u64,
+    collection: CollectionId,
     id: &DocumentId,
     version: Version,
     now_ms: u64,

@@ -67,7 +67,7 @@ fn trim(stage: &mut Stage<'_>) -> Result<(), Halt> {
 
 /// Id and time of the oldest event.
 fn oldest(stage: &mut Stage<'_>) -> Result<Option<(String, u64)>, Halt> {
-    let end = keys::current_prefix(system::EVENTS + 1);
+    let end = keys::current_end(system::EVENTS);
     loop {
         let from = keys::current(system::EVENTS, stage.fronts.get(&system::EVENTS).map_or("", String::as_str));
         let Some((key, value)) = stage.first(&from, &end, Order::Ascending)? else { return Ok(None) };

@@ -306,7 +306,7 @@ fn check_nothing_is_left_over(state: &State) {
     for (key, value) in dump(&**state.engine()) {
         match key[0] {
             keys::CURRENT => {
-                let collection = keys::number(&key, 1).unwrap();
+                let collection = keys::collection(&key).unwrap();
                 assert!(collections.contains(&collection), "a dropped collection is left");
                 let envelope = super::super::envelope::Envelope::decode(&value).unwrap();
                 assert!(!envelope.is_expired(now_ms), "an expired tombstone is left");

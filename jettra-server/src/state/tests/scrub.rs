@@ -26,9 +26,9 @@ fn corrupt(replica: &Replica, key: Vec<u8>, change: impl Fn(&mut Vec<u8>)) {
     replica.state.engine().apply(batch).unwrap();
 }
 
-fn collection_of(replica: &Replica) -> u64 {
+fn collection_of(replica: &Replica) -> CollectionId {
     let all = replica.state.digests();
-    all.into_iter().map(|one| one.collection).find(|id| *id >= 1 << 16).unwrap()
+    all.into_iter().map(|one| one.collection).find(|id| !system::is_system(*id)).unwrap()
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_digest_check_shows_the_state_at_its_own_entry() {
     let (a, b) = (a.state.digest_checks(), b.state.digest_checks());
     assert_eq!((a.len(), a[0].index, a[0].total()), (1, 3, b[0].total()));
     let user: Vec<u64> =
-        a[0].collections().iter().filter(|one| one.collection >= 1 << 16).map(|one| one.count).collect();
+        a[0].collections().iter().filter(|one| !system::is_system(one.collection)).map(|one| one.count).collect();
     assert_eq!(user, [2], "the write behind it does not count");
     assert_eq!(a[0].collections(), b[0].collections());
 }
@@ -110,7 +110,7 @@ fn a_scrub_beside_writes_finds_nothing_wrong() {
 
 #[test]
 fn a_changed_byte_is_found_wherever_it_is() {
-    type Damage = (&'static str, fn(&Replica, u64));
+    type Damage = (&'static str, fn(&Replica, CollectionId));
     let cases: [Damage; 6] = [
         ("no JSON", |replica, c| corrupt(replica, keys::current(c, "017"), |value| value[46] = b'x')),
         ("come to", |replica, c| {

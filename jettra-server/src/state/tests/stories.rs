@@ -218,7 +218,7 @@ fn a_request_with_a_key_is_carried_out_once() {
     replica.now_ms += Settings::default().request_ms;
     assert!(!replica.apply(&command).replayed);
     assert!(replica.body("db", "c", "x").is_some());
-    let kept = replica.state.digests().iter().find(|of| of.collection == 7).unwrap().stats.count;
+    let kept = replica.state.digests().iter().find(|of| of.collection == system::REQUESTS).unwrap().stats.count;
     assert_eq!(kept, 1);
 }
 
@@ -259,7 +259,7 @@ fn a_session_costs_one_record() {
     assert!(replica.apply(&command(261, 100)).result.is_ok());
     let digests = replica.state.digests();
     let count = |id| digests.iter().find(|of| of.collection == id).unwrap().stats.count;
-    assert_eq!((count(9), count(10)), (1, 1));
+    assert_eq!((count(system::SESSIONS), count(system::SESSION_ORDER)), (1, 1));
 }
 
 fn member(raft_id: u64, voter: bool) -> MemberInfo {
