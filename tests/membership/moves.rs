@@ -52,6 +52,37 @@ async fn a_member_that_comes_back_at_another_port_is_found_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_has_just_moved_is_stopped_where_it_is() {
+    let mut story = Story::of(3).await;
+    for _ in 0..3 {
+        let id = story.follower().await.id.clone();
+        let node = story.node_mut(&id);
+        node.kill();
+        eventually(LIMIT, "it is missed", async || match document(story.leader().await, &id).await? {
+            doc if doc["status"] == "INACTIVE" => Ok(()),
+            doc => Err(doc.to_string()),
+        })
+        .await;
+        let node = story.node_mut(&id);
+        node.move_port();
+        node.launch();
+        let leader = story.leader().await;
+        eventually(LIMIT, "it is heard", async || match document(leader, &id).await? {
+            doc if doc["status"] == "ACTIVE" => Ok(()),
+            doc => Err(doc.to_string()),
+        })
+        .await;
+        let stopped = leader.post("/api/cluster/stop", json!({ "node": id })).await.ok();
+        assert_eq!(stopped["status"], "stop_sent");
+        assert_eq!(story.node_mut(&id).ended(LIMIT).await.code(), Some(0));
+        story.node_mut(&id).start().await;
+        story.writers.know(&story.cluster);
+        story.stands(&["node1 ACTIVE", "node2 ACTIVE", "node3 ACTIVE"]).await;
+    }
+    story.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_either_may_move() {
     let mut story = Story::of(2).await;
     for id in ["node2", "node1"] {

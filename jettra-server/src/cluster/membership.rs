@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jettra_client::wire::{ErrorCode, Quorum};
+use jettra_client::wire::{ErrorCode, Quorum, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -17,6 +17,9 @@ use crate::peers::{Peer, PeerError, Target};
 use crate::raft::{Consensus, Envelope, NotLeader, ServerState};
 use crate::state::names::shown;
 use crate::state::{Answer, Command, MemberDoc, NodeChange, NodeName, Op};
+
+/// How long a member that was heard of late is looked for before it counts as being down.
+const MOVING: Duration = Duration::from_secs(2);
 
 /// A change of membership, as the leader is asked for it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -262,7 +265,7 @@ impl Cluster {
         principal: &str,
         limit: Duration,
     ) -> Result<Value> {
-        let _queue = self.queue(limit).await?;
+        let queue = self.queue(limit).await?;
         let doc = self.known_member(node)?;
         self.judge(&consensus, Action::Stop(doc.raft_id)).await.permit(force)?;
         self.note_asked(principal, "stop", &doc.id).await;
@@ -272,14 +275,23 @@ impl Cluster {
             self.ask_to_stop();
             return Ok(json!({"status": "stop_sent"}));
         }
-        let (peer, call) = self.call_to(&consensus, &doc, json!({}));
-        match peer.call_json::<Value>("/raft/rpc/stop", &call, Duration::from_secs(2)).await {
-            Ok(_) => Ok(json!({"status": "stop_sent"})),
-            Err(PeerError::Refused(e)) if e.code() != ErrorCode::Unavailable => Err(e),
-            Err(e @ (PeerError::NotLetIn(_) | PeerError::Unproved(_))) => Err(e.into()),
-            Err(_) => {
-                self.note_down(doc.raft_id);
-                Ok(json!({"status": "stopped_already"}))
+        // A member that has moved is heard before it is known where: its new URL waits for its turn.
+        drop(queue);
+        let until = Instant::now() + MOVING.min(limit);
+        loop {
+            let now_at = self.find_member(&doc.id)?.filter(|now| now.raft_id == doc.raft_id).unwrap_or(doc.clone());
+            let (peer, call) = self.call_to(&consensus, &now_at, json!({}));
+            match peer.call_json::<Value>("/raft/rpc/stop", &call, Duration::from_secs(2)).await {
+                Ok(_) => return Ok(json!({"status": "stop_sent"})),
+                Err(PeerError::Refused(e)) if e.code() != ErrorCode::Unavailable => return Err(e),
+                Err(e @ (PeerError::NotLetIn(_) | PeerError::Unproved(_))) => return Err(e.into()),
+                Err(_) if doc.status == Status::Active && Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(_) => {
+                    self.note_down(doc.raft_id);
+                    return Ok(json!({"status": "stopped_already"}));
+                }
             }
         }
     }
