@@ -270,7 +270,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let (stands, membership) = stands_at(&applied.position, applied.membership.as_deref())?;
         if planted::has(Bug::ApplyTwice) {
             let earlier = |id: LogId| {
-                let index = id.index.saturating_sub(AGAIN).max(1);
+                // What is purged cannot be applied again.
+                let least = self.log.as_ref().map_or(0, |log| log.bounds().0.saturating_sub(1)).max(1);
+                let index = id.index.saturating_sub(AGAIN).max(least.min(id.index));
                 LogId::new_term_index(id.committed_leader_id().term, index)
             };
             return Ok((stands.map(earlier), membership));
