@@ -197,9 +197,22 @@ impl Run {
             }
             tokio::time::sleep_until(until.into()).await;
             self.verdict.most = self.verdict.most.max(resources::most(&self.world).await);
+            self.all_run().await;
             if self.long && told.elapsed() > Duration::from_secs(5) {
                 told = Instant::now();
                 self.tell();
+            }
+        }
+    }
+
+    /// Nodes that no fault has must not have ended. Only this task lets faults have them.
+    async fn all_run(&mut self) {
+        for machine in &self.world.machines.all {
+            if self.world.is_free(Claim::Machine(machine.place))
+                && let Ok(mut node) = machine.node.try_lock()
+                && node.has_ended()
+            {
+                self.verdict.failures.push(format!("{} has ended by itself\n{}", machine.name, node.log_tail(10)));
             }
         }
     }
@@ -243,6 +256,11 @@ impl Run {
         let entry = self.timeline.entry(0, "all");
         self.world.heal(true);
         entry.note("is put right");
+        if !self.verdict.holds() {
+            // Whoever is dead may never come back.
+            self.deeds.shutdown().await;
+            return;
+        }
         let limit = Instant::now() + PUT_RIGHT.mul_f64(self.world.starvation.factor());
         while !self.deeds.is_empty() {
             let Ok(Some(ended)) = tokio::time::timeout_at(limit.into(), self.deeds.join_next()).await else {

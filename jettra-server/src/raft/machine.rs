@@ -268,14 +268,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let applied = self.store.state().applied();
         let (stands, membership) = stands_at(&applied.position, applied.membership.as_deref())?;
-        if planted::has(Bug::ApplyTwice) {
-            let earlier = |id: LogId| {
-                // What is purged cannot be applied again.
-                let least = self.log.as_ref().map_or(0, |log| log.bounds().0.saturating_sub(1)).max(1);
-                let index = id.index.saturating_sub(AGAIN).max(least.min(id.index));
-                LogId::new_term_index(id.committed_leader_id().term, index)
-            };
-            return Ok((stands.map(earlier), membership));
+        if planted::has(Bug::ApplyTwice)
+            && let (Some(log), Some(stands)) = (&self.log, stands)
+        {
+            // What is purged cannot be applied again.
+            let index = stands.index.saturating_sub(AGAIN).max(log.bounds().0);
+            return Ok((log.id_at(index).await?.or(Some(stands)), membership));
         }
         Ok((stands, membership))
     }

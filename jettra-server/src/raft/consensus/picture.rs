@@ -1,7 +1,7 @@
 //! Raft's numbers at one moment, and whom this node believes to lead.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use openraft::Instant as _;
@@ -100,7 +100,9 @@ impl Consensus {
     /// Why Raft has stopped: what failed below it where something has, since openraft's own words are for its makers.
     pub(super) fn fault(&self, e: &impl std::fmt::Display) -> Fault {
         self.failure().or_else(|| self.log.unread()).unwrap_or_else(|| {
-            tracing::error!(error = %e, "raft has stopped");
+            // Whoever waits for Raft asks, and there may be thousands.
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| tracing::error!(error = %e, "raft has stopped"));
             Fault::other("raft has stopped, the log says why")
         })
     }
