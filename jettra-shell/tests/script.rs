@@ -161,7 +161,7 @@ fn credentials_are_taken_from_arguments_and_environment() {
     assert!(code == 1 && out.ends_with("Logged out\n") && err.contains("(unauthorized)"), "{out}{err}");
     let (code, out, err) = run(shell(&node.url()).args(["--password", "password", "-c", "login; tokens"]));
     assert!(code == 0 && out.contains("admin") && !out.contains("Bearer"), "{out}{err}");
-    let (code, out, err) = run(shell(&node.url()).args(["--password", "password", "-c", "tokens end nobodys"]));
+    let (code, out, err) = run(shell(&node.url()).args(["--password", "password", "-c", "end token nobodys"]));
     assert!(code == 1 && err.contains("(not_found)"), "{out}{err}");
     let (code, out, err) = run(shell(&node.url()).args(["-c", &format!("connect {}", node.url())]));
     assert_eq!((code, out), (0, format!("Connected to {}\n", node.url())), "it is a node, though it asks who is there");

@@ -22,6 +22,7 @@ mod create_db;
 mod delete;
 mod drop_col;
 mod drop_db;
+mod end_token;
 mod exit;
 mod federated_leader;
 mod federated_nodes;
@@ -38,9 +39,8 @@ mod rename_db;
 mod revert;
 mod show_collections;
 mod show_dbs;
+mod show_tokens;
 mod show_version;
-mod tokens;
-mod tokens_end;
 mod update;
 mod use_db;
 mod watch;
@@ -57,8 +57,8 @@ pub const TABLE: &[Command] = &[
     connect::COMMAND,
     login::COMMAND,
     logout::COMMAND,
-    tokens::COMMAND,
-    tokens_end::COMMAND,
+    show_tokens::COMMAND,
+    end_token::COMMAND,
     federated_nodes::COMMAND,
     federated_leader::COMMAND,
     cluster_status::COMMAND,

@@ -1,4 +1,4 @@
-//! `tokens end <id>`
+//! `end token <id>`
 
 use super::{Command, exactly};
 use crate::failure::Failure;
@@ -8,9 +8,9 @@ use crate::text;
 
 /// Ends somebody's login.
 pub const COMMAND: Command = Command {
-    name: "tokens end",
-    aliases: &["logins end"],
-    usage: "tokens end <id>",
+    name: "end token",
+    aliases: &["tokens end", "logins end"],
+    usage: "end token <id>",
     help: "end the login with this id, on every node",
     arguments: &[],
     run: |shell, arguments| Box::pin(run(shell, arguments)),

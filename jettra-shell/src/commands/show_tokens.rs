@@ -1,4 +1,4 @@
-//! `tokens`
+//! `show tokens`
 
 use jettra_client::wire::Login;
 use serde_json::json;
@@ -11,10 +11,10 @@ use crate::utc::utc;
 
 /// Shows who is logged in.
 pub const COMMAND: Command = Command {
-    name: "tokens",
-    aliases: &["show tokens", "logins"],
-    usage: "tokens",
-    help: "show who is logged in, newest first; tokens end <id> ends one",
+    name: "show tokens",
+    aliases: &["tokens", "logins"],
+    usage: "show tokens",
+    help: "show who is logged in, newest first; end token ends one",
     arguments: &[],
     run: |shell, arguments| Box::pin(run(shell, arguments)),
 };
