@@ -11,8 +11,7 @@ pub const APART: Duration = Duration::from_secs(10);
 /// Counts something and tells it at once, then at most once in [`APART`], with how often it was since. What was
 /// counted last is told too, when its time has come.
 ///
-/// ```
-/// # let wrong_logins = jettra_server::seldom::Seldom::default();
+/// ```text
 /// wrong_logins.tell(|times| tracing::warn!(times, "wrong passwords"));
 /// ```
 #[derive(Debug, Clone)]
