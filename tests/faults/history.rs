@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jettra_client::wire::Position;
 
@@ -184,7 +184,6 @@ impl fmt::Display for Name {
 /// Everything that was remembered.
 #[derive(Debug, Clone)]
 pub struct History {
-    pub origin: Instant,
     pub database: String,
     pub names: Vec<Name>,
     /// Sorted by start.
@@ -201,7 +200,6 @@ pub struct History {
 impl History {
     pub fn empty() -> Self {
         History {
-            origin: Instant::now(),
             database: "faults".to_owned(),
             names: Vec::new(),
             calls: Vec::new(),
@@ -210,12 +208,6 @@ impl History {
             last: None,
             dishonest: Vec::new(),
         }
-    }
-
-    /// Clocks did not run alike from `from` until `until`: what a lease proves then is not held against the cluster.
-    pub fn distrust_leases(&mut self, from: Instant, until: Instant) {
-        let micros = |at: Instant| u64::try_from(at.saturating_duration_since(self.origin).as_micros()).unwrap();
-        self.dishonest.push((micros(from), micros(until)));
     }
 
     /// Whether clocks ran alike during the call.

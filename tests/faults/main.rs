@@ -24,8 +24,6 @@
 //! - `ending`: what all nodes hold in the end
 //! - `checks`: what must hold of a history, one check a file
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-// goes with the last part that uses it
-#![allow(dead_code)]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -64,8 +64,4 @@ impl Entry {
         let event = Event { at: self.timeline.elapsed(), number: self.number, name: self.name, text: text.into() };
         self.timeline.events.lock().unwrap().push(event);
     }
-
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
 }

@@ -204,6 +204,6 @@ impl Running {
         let feeds = self.watchers.stop(last).await;
         let names = self.work.board.lock().unwrap().names.clone();
         let database = self.work.options.database.clone();
-        History { origin: self.work.origin, database, names, calls, repeats, feeds, last, dishonest: Vec::new() }
+        History { database, names, calls, repeats, feeds, last, dishonest: Vec::new() }
     }
 }

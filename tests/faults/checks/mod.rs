@@ -42,11 +42,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether a check found that something does not hold.
-    pub fn is_refuted(&self) -> bool {
-        self.checks.iter().any(|(_, verdict)| matches!(verdict, Verdict::False(_)))
-    }
-
     /// Whether everything holds: nothing is refuted, and nothing unknown.
     pub fn holds(&self) -> bool {
         self.checks.iter().all(|(_, verdict)| *verdict == Verdict::True)

@@ -1,9 +1,12 @@
 //! SIGKILL: processes end between two instructions.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Aim, Deed, Fault, Which, millis, seconds, start};
-use crate::world::Claim;
+use crate::machines::Machine;
+use crate::timeline::Entry;
+use crate::world::{Claim, World};
 
 /// One node.
 pub struct One;
@@ -64,12 +67,7 @@ impl Fault for Two {
                 machine.node.lock().await.kill();
             }
             entry.note(format!("{} and {}", machines[0].name, machines[1].name));
-            let (world, entry) = (&world, &entry);
-            let back = machines.iter().zip(away).map(|(machine, away)| async move {
-                world.rest(away).await;
-                start(machine, entry).await;
-            });
-            futures_util::future::join_all(back).await;
+            come_back(&machines, &away, &world, &entry).await;
             Ok(())
         }))
     }
@@ -98,24 +96,28 @@ impl Fault for All {
                 tokio::time::sleep(gap).await;
             }
             entry.note(format!("all, {} ms apart", gap.as_millis()));
-            let (world, entry) = (&world, &entry);
-            let back = machines.iter().zip(away).map(|(machine, away)| async move {
-                world.rest(away).await;
-                start(machine, entry).await;
-            });
-            futures_util::future::join_all(back).await;
+            come_back(&machines, &away, &world, &entry).await;
             Ok(())
         }))
     }
 }
 
 /// All machines, in an order by chance.
-pub fn everyone(aim: &mut Aim) -> Option<Vec<std::sync::Arc<crate::machines::Machine>>> {
+pub fn everyone(aim: &mut Aim) -> Option<Vec<Arc<Machine>>> {
     let all: Vec<Claim> = (0..aim.world.size()).map(Claim::Machine).collect();
     if !all.iter().all(|claim| aim.world.is_free(*claim)) {
         return None;
     }
     all.iter().map(|_| aim.machine(Which::Any)).collect()
+}
+
+/// Starts each of them again once it was away for its time.
+async fn come_back(machines: &[Arc<Machine>], away: &[Duration], world: &World, entry: &Entry) {
+    let back = machines.iter().zip(away).map(|(machine, away)| async {
+        world.rest(*away).await;
+        start(machine, entry).await;
+    });
+    futures_util::future::join_all(back).await;
 }
 
 fn away(aim: &mut Aim) -> Duration {
